@@ -1,0 +1,87 @@
+# ByteTalk. `make` builds, `make run` tries it out, `make check` tests it. docs/ARCHITECTURE.md says what is where.
+
+VERSION  := 0.1.0
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+CC       ?= gcc
+PYTHON   ?= /usr/bin/python3
+NANOPB   ?= /usr/bin/nanopb_generator.py
+
+# SAN=1 builds everything with the address and undefined-behaviour sanitizers, in a tree of its own.
+ifdef SAN
+BUILD    := build/san
+OPT      := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else
+BUILD    := build/$(if $(filter clang%,$(notdir $(CC))),clang,release)
+OPT      ?= -O2 -g
+endif
+
+PKGS     := libuv sqlite3 libsodium inih
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+CFLAGS   += -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(WERROR)
+CPPFLAGS += -I. -I$(BUILD)/gen -DBT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lunistring -lprotobuf-nanopb -lpthread
+CLI_LIBS := -ledit
+
+# Generated from the .proto files: messages (nanopb), methods (proto/gen_methods.py), and the schema as a string.
+PROTOS   := client node
+GEN_C    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.c) $(BUILD)/gen/proto/methods.c $(BUILD)/gen/store/schema.c
+GEN_H    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.h) $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h
+
+SERVER_C := bytetalk.c $(wildcard roles/*.c)
+LIB_C    := $(wildcard net/*.c rpc/*.c)
+STORE_C  := $(wildcard store/*.c)
+CLIENT_C := $(filter-out client/cli%.c client/bench%.c,$(wildcard client/*.c))
+CLI_C    := $(wildcard client/cli*.c)
+UNIT_C   := $(wildcard test/unit/test_*.c)
+UNIT_AID := $(filter-out $(UNIT_C),$(wildcard test/unit/*.c))
+
+obj       = $(patsubst $(BUILD)/gen/%.c,$(BUILD)/gen/%.o,$(patsubst %.c,$(BUILD)/obj/%.o,$(1)))
+SERVER_O := $(call obj,$(SERVER_C) $(LIB_C) $(STORE_C)) $(patsubst %.c,%.o,$(GEN_C))
+CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %schema.c,$(GEN_C)))
+# Everything but main(), for the unit tests.
+UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID)))
+UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
+
+.PHONY: all
+all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/libbytetalk.a
+
+$(BUILD)/bytetalk: $(SERVER_O)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/bytetalk-cli: $(call obj,$(CLI_C)) $(BUILD)/libbytetalk.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
+
+$(BUILD)/libbytetalk.a: $(CLIENT_O)
+	rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+$(BUILD)/obj/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/gen/proto/%.pb.c $(BUILD)/gen/proto/%.pb.h: proto/%.proto proto/%.options proto/options.proto
+	@mkdir -p $(@D)
+	$(NANOPB) -q -I proto -D $(BUILD)/gen/proto -x options.proto $*.proto
+
+$(BUILD)/gen/proto/methods.c $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h &: proto/gen_methods.py $(PROTOS:%=proto/%.proto) proto/options.proto
+	@mkdir -p $(@D)
+	$(PYTHON) proto/gen_methods.py --proto-dir proto --out $(BUILD)/gen/proto $(PROTOS:%=%.proto)
+
+$(BUILD)/gen/store/schema.c: schema.sql Makefile
+	@mkdir -p $(@D)
+	@{ printf '/* made from schema.sql */\nextern const char store_schema_sql[];\nconst char store_schema_sql[] =\n'; \
+	   sed -e 's/--.*//' -e 's/[[:space:]]*$$//' -e '/^$$/d' -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/    "&\\n"/' $<; printf ';\n'; } > $@
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+.PHONY: clean
+clean:
+	rm -rf build

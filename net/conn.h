@@ -1,0 +1,126 @@
+/*
+ * net/conn.h: connections: socket -> byte layers -> whoever frames the bytes (ops->bytes), and back.
+ *
+ * Memory: an idle connection holds its record only. Reads go through one 64 KiB buffer per loop; bytes of an
+ * unfinished frame are kept in a tail of their own until the rest comes. Output of one turn collects in one
+ * buffer and leaves in one write; the buffer goes back to the loop's pool when it is out.
+ * All functions: loop thread. "lends": valid until the callback returns.
+ */
+#ifndef BT_NET_CONN_H
+#define BT_NET_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/err.h"
+
+struct net_loop;
+struct net_conn;
+struct net_listener;
+struct net_layer;
+
+struct net_conn_ops {
+    /*
+     * Bytes came up through the layers: all that is unconsumed, oldest first, lent. Returns how many were
+     * consumed (whole frames); the rest is kept and shown again, longer, when more comes. May close the
+     * connection, and is then not called again. Not called while reading is paused.
+     */
+    size_t (*bytes)(struct net_conn *c, const uint8_t *data, size_t len, void *arg);
+    /* A dialled connection stands. Not called on accepted ones. May be NULL. */
+    void (*opened)(struct net_conn *c, void *arg);
+    /* The output queue, having been over low_bytes, fell to it or below. May be NULL. */
+    void (*drained)(struct net_conn *c, void *arg);
+    /*
+     * The last call for a connection, exactly once, never inside a call of yours: lends c for the last time.
+     * why: BT_OK after net_conn_close()/_finish() and at the peer's orderly end, BT_EDOWN when it broke or was not
+     * reached, BT_ETIMEOUT (dial), BT_EPROTO (a layer's or the framer's objection), BT_EBUSY (peer reads too slowly).
+     */
+    void (*closed)(struct net_conn *c, enum bt_err why, void *arg);
+};
+
+/* Limits of one connection's output queue. */
+struct net_conn_limits {
+    uint32_t out_high_bytes; /* more than this queued: net_conn_write() answers BT_EBUSY and takes nothing */
+    uint32_t out_low_bytes;  /* see ops->drained */
+    uint32_t in_max_bytes;   /* the longest unconsumed input that is kept; more closes with BT_EPROTO */
+};
+
+/*
+ * Listen on "127.0.0.1:7400", "[::1]:7400", "0.0.0.0:0" (0: a free port; ask net_listener_address()). Numeric addresses only.
+ * accept_cb gets each new connection, not yet reading: it calls net_conn_start() or net_conn_close(), there and then.
+ * Errors: BT_EINVAL (address), BT_EEXIST (in use), BT_EDENIED, BT_EINTERNAL; *errno-like detail is logged, not kept.
+ */
+typedef void net_accept_cb(struct net_conn *c, void *arg);
+enum bt_err net_listen(struct net_loop *loop, const char *address, net_accept_cb *cb, void *arg, struct net_listener **out);
+const char *net_listener_address(const struct net_listener *l); /* numeric, with the true port; lent as long as l lives */
+void net_listener_close(struct net_listener *l);                /* at once no more accepts; frees itself; connections stay */
+
+/* Dial a numeric address. *out may be written to at once: what is queued leaves after the connect. Failing is told by ops->closed. */
+enum bt_err net_dial(struct net_loop *loop, const char *address, uint32_t timeout_ms, const struct net_conn_ops *ops,
+                     const struct net_conn_limits *limits, void *arg, struct net_conn **out);
+
+/* Take over an accepted connection: from now on ops are called. ops and limits are borrowed as long as c lives. */
+void net_conn_start(struct net_conn *c, const struct net_conn_ops *ops, const struct net_conn_limits *limits, void *arg);
+
+/*
+ * Queue bytes; they are copied, and leave with everything else of this turn in one write.
+ * Errors: BT_EBUSY (queue over out_high_bytes; nothing was taken), BT_ECLOSING, BT_ENOMEM (nothing was taken).
+ * net_conn_write2() is the same for head + body without joining them first.
+ */
+enum bt_err net_conn_write(struct net_conn *c, const void *data, size_t len);
+enum bt_err net_conn_write2(struct net_conn *c, const void *head, size_t head_len, const void *body, size_t body_len);
+
+/* The same, past the limit: for the one last frame that says why a connection is closed. */
+enum bt_err net_conn_write_last(struct net_conn *c, const void *data, size_t len);
+
+size_t net_conn_queued(const struct net_conn *c); /* bytes taken and not yet handed to the kernel */
+
+/* Stop or go on reading (back-pressure). What is unconsumed is shown again on resume, on the next turn. */
+void net_conn_pause(struct net_conn *c);
+void net_conn_resume(struct net_conn *c);
+
+void net_conn_close(struct net_conn *c);                        /* now: what is queued is dropped; repeated calls do nothing */
+void net_conn_fail(struct net_conn *c, enum bt_err why);        /* the same, giving the reason that ops->closed is told */
+void net_conn_finish(struct net_conn *c, uint32_t linger_ms);   /* write what is queued, close the layers in order, then close; linger_ms at most */
+
+bool net_conn_is_closing(const struct net_conn *c);
+uint32_t net_conn_id(const struct net_conn *c);                 /* for log lines; rises per loop */
+uint64_t net_conn_last_read_ms(const struct net_conn *c);       /* net_now_ms() of the last bytes from the peer */
+bool net_conn_is_loopback(const struct net_conn *c);
+void net_conn_peer_name(const struct net_conn *c, char *buf, size_t size); /* "10.0.0.4:5511" */
+struct net_loop *net_conn_loop(const struct net_conn *c);
+void *net_conn_arg(const struct net_conn *c);
+
+/*
+ * Byte layers. A layer turns bytes into bytes both ways (PROXY protocol, TLS, WebSocket; xor in tests). Layers are
+ * pushed between net_listen/net_dial and the first bytes; the last pushed is nearest to the framer. A connection
+ * without layers pays nothing for them. A layer embeds struct net_layer as its first member.
+ */
+struct net_layer_ops {
+    const char *name;
+    /* Start (a client side that speaks first does so here). May be NULL. */
+    enum bt_err (*open)(struct net_layer *l);
+    /* Bytes from below, lent; passes what they mean up with net_layer_up(). Not BT_OK closes the connection with it. */
+    enum bt_err (*in)(struct net_layer *l, const uint8_t *data, size_t len);
+    /* Bytes from above, lent; passes what carries them down with net_layer_down(); keeps what can't leave yet. */
+    enum bt_err (*out)(struct net_layer *l, const uint8_t *data, size_t len);
+    /* Orderly end of the upper side: write the layer's farewell with net_layer_down(). May be NULL. */
+    void (*finish)(struct net_layer *l);
+    /* The lower side ended. BT_OK: in order; BT_EPROTO: truncated. May be NULL (always in order). */
+    enum bt_err (*ended)(struct net_layer *l);
+    /* Free the layer: the last call. */
+    void (*free)(struct net_layer *l);
+};
+struct net_layer {
+    const struct net_layer_ops *ops;
+    struct net_conn *conn;
+    struct net_layer *above, *below; /* NULL: the framer, the socket */
+    bool is_server;
+};
+/* Takes l (freed through ops->free when the connection goes). Call it from the accept callback, or right after net_dial(). */
+void net_conn_push_layer(struct net_conn *c, struct net_layer *l);
+enum bt_err net_layer_up(struct net_layer *l, const uint8_t *data, size_t len);   /* data is lent to the layer above */
+enum bt_err net_layer_down(struct net_layer *l, const uint8_t *data, size_t len); /* data is copied or encoded */
+
+#endif
