@@ -1,0 +1,54 @@
+/*
+ * rpc/call.h: a call that came in: what its header says, and how it is ended. Loop thread only.
+ */
+#ifndef BT_RPC_CALL_H
+#define BT_RPC_CALL_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/err.h"
+#include "rpc/frame.h"
+#include "rpc/method.h"
+
+struct rpc_link;
+struct rpc_call;
+
+/* The request's header; caller and session are true on a node's listener, and meaningless on a client's. Valid until the call is ended. */
+const struct rpc_header *rpc_call_header(const struct rpc_call *call);
+const struct rpc_method_info *rpc_call_method(const struct rpc_call *call);
+
+/* Milliseconds that are left of the deadline, 0 when it has passed, UINT32_MAX when there is none. */
+uint32_t rpc_call_left_ms(const struct rpc_call *call);
+
+/* True when the caller cancelled, or its connection has gone: work that changes nothing may stop. */
+bool rpc_call_is_dead(const struct rpc_call *call);
+
+/* The link it came on; NULL when that has gone. */
+struct rpc_link *rpc_call_link(const struct rpc_call *call);
+
+/* Call cb(arg) when the caller cancels or its connection goes; NULL: no more. At most once, before the call is ended; not inside this call. */
+void rpc_call_on_dead(struct rpc_call *call, void (*cb)(void *arg), void *arg);
+
+/* End the call with the message that its method declares as reply. msg is encoded before this returns. */
+void rpc_reply(struct rpc_call *call, const void *msg);
+
+/* End it with a payload, a status and flags as they are (what a router does). */
+void rpc_reply_raw(struct rpc_call *call, uint8_t status, uint8_t flags, const uint8_t *payload, size_t len);
+
+/* The same from two pieces, joined behind one header. */
+void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const void *a, size_t a_len, const void *b, size_t b_len);
+
+/* End it with an error: detail is printf-like, for a programmer, no secrets, at most 256 bytes. fmt NULL: bt_err_text(err). */
+void rpc_fail(struct rpc_call *call, enum bt_err err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* The same, saying when to come again. */
+void rpc_fail_retry(struct rpc_call *call, enum bt_err err, uint32_t retry_after_ms, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* End it as another call, made on its behalf, was answered: status, Error and all. */
+struct rpc_reply;
+void rpc_fail_as(struct rpc_call *call, const struct rpc_reply *reply);
+
+#endif
