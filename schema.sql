@@ -29,10 +29,11 @@ CREATE TABLE IF NOT EXISTS account_name (
 CREATE TABLE IF NOT EXISTS session (
     user_id     BIGINT         NOT NULL,
     session_id  BIGINT         NOT NULL,
-    device_id   BIGINT         NOT NULL,       -- chosen by the device; a repeated login of a device finds its session
+    device_id   BIGINT         NOT NULL,       -- chosen by the device, whose repeated login finds its session; minus session_id: chose none
     device      VARBINARY(128) NOT NULL,       -- what the device calls itself
     created_ms  BIGINT         NOT NULL,
     ended_ms    BIGINT         NOT NULL DEFAULT 0,     -- 0: live
+    end_reason  INT            NOT NULL DEFAULT 0,     -- why it ended: SessionEnd of client.proto
     PRIMARY KEY (user_id, session_id),
     CONSTRAINT session_device UNIQUE (user_id, device_id, ended_ms)
 );
