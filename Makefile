@@ -25,8 +25,9 @@ CLI_LIBS := -ledit
 
 # Generated from the .proto files: messages (nanopb), methods (proto/gen_methods.py), and the schema as a string.
 PROTOS   := client node
+METHODS_H := $(addprefix $(BUILD)/gen/proto/,methods.h stubs.h $(addsuffix _methods.h,node proxy user friend group offline chat))
 GEN_C    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.c) $(BUILD)/gen/proto/methods.c $(BUILD)/gen/store/schema.c
-GEN_H    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.h) $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h
+GEN_H    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.h) $(METHODS_H)
 
 SERVER_C := bytetalk.c $(wildcard roles/*.c)
 LIB_C    := $(wildcard net/*.c rpc/*.c)
@@ -71,7 +72,7 @@ $(BUILD)/gen/proto/%.pb.c $(BUILD)/gen/proto/%.pb.h: proto/%.proto proto/%.optio
 	@mkdir -p $(@D)
 	$(NANOPB) -q -I proto -D $(BUILD)/gen/proto -x options.proto $*.proto
 
-$(BUILD)/gen/proto/methods.c $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h &: proto/gen_methods.py $(PROTOS:%=proto/%.proto) proto/options.proto
+$(BUILD)/gen/proto/methods.c $(METHODS_H) &: proto/gen_methods.py $(PROTOS:%=proto/%.proto) proto/options.proto
 	@mkdir -p $(@D)
 	$(PYTHON) proto/gen_methods.py --proto-dir proto --out $(BUILD)/gen/proto $(PROTOS:%=%.proto)
 

@@ -15,7 +15,7 @@
 
 #include "net/err.h"
 
-/* data NULL: the field is absent (decoding), or is left out (encoding; so is len 0 unless data is set and the field is optional). */
+/* data NULL: the field is absent (decoding), or is left out (encoding). An empty field that is present has data, and len 0. */
 struct rpc_bytes {
     const uint8_t *data;
     size_t len; /* bytes; of a packed fixed64 list: 8 for each element, little-endian */
@@ -37,7 +37,7 @@ static inline uint64_t rpc_bytes_u64(struct rpc_bytes b, size_t n)
 bool rpc_bytes_field(pb_istream_t *in, pb_ostream_t *out, const pb_field_iter_t *field);
 
 /*
- * Decode a payload into a zeroed message. On BT_OK the views point into payload, and rpc_release() must be called
+ * Decode a payload into a message that the caller zeroed. On BT_OK the views point into payload, and rpc_release() must be called
  * for its repeated fields. BT_EINVAL: not that message (nothing to release). Strings are not checked to be UTF-8.
  */
 enum bt_err rpc_decode(const pb_msgdesc_t *fields, const uint8_t *payload, size_t len, void *msg_out);

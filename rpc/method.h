@@ -48,8 +48,8 @@ typedef void rpc_handler(struct rpc_call *call, const void *msg, void *self);
 
 /*
  * One row of a role's dispatch table. The generator declares a handler for each method of the role,
- * `rpc_handler user_register;` (role, then the method's name in snake case), and the table that lists them,
- * `extern const struct rpc_method user_methods[];` in proto/methods.h; a method without a handler does not link.
+ * `rpc_handler user_register;` (role, then the method's name in snake case), and makes the table that lists them,
+ * user_methods, in proto/user_methods.h, for the one file that describes the role; a method without a handler does not link.
  */
 struct rpc_method {
     uint16_t id;                      /* 0 ends the table */

@@ -14,6 +14,7 @@
 
 #include "net/conf.h"
 #include "net/err.h"
+#include "rpc/bytes.h"
 #include "rpc/call.h"
 #include "rpc/link.h"
 #include "rpc/method.h"
@@ -68,6 +69,12 @@ struct rpc_pending *rpc_send(struct rpc *rpc, uint16_t method, const struct rpc_
 /* The same with a message that is encoded here. The generated stubs call this. */
 struct rpc_pending *rpc_send_msg(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const void *msg, rpc_reply_cb *cb, void *arg);
 
+/*
+ * In cb: the reply's message, or the error that came instead of it (BT_EPROTO: not that message). On BT_OK views point into the
+ * reply, and rpc_release() is the caller's. msg_out: zeroed by the caller.
+ */
+enum bt_err rpc_reply_decode(const struct rpc_reply *reply, const pb_msgdesc_t *fields, void *msg_out);
+
 /* Give up: cb is not called any more, whoever serves it is told. */
 void rpc_cancel(struct rpc_pending *pending);
 
@@ -86,7 +93,18 @@ enum rpc_link_news { RPC_LINK_DRAINED, RPC_LINK_BROKE, RPC_LINK_UP };
 typedef void rpc_link_news_cb(const char *address, enum rpc_link_news news, void *arg);
 void rpc_watch_links(struct rpc *rpc, rpc_link_news_cb *cb, void *arg);
 
-/* The view of nodes changed (rpc_nodes). */
+/* The view of nodes changed (rpc_nodes). One watcher per role. */
 void rpc_watch_nodes(struct rpc *rpc, registry_changed_cb *cb, void *arg);
+
+/* Since the start. Read-only. */
+struct rpc_stats {
+    uint64_t calls;     /* calls made, without their retries */
+    uint64_t retries;   /* tries after the first one */
+    uint64_t resends;   /* of these, such as may repeat what was done */
+    uint64_t timeouts;  /* calls that got no answer before their deadline */
+    uint64_t requests;  /* calls that came in */
+    uint64_t expired;   /* of these, such as were too late to begin */
+};
+const struct rpc_stats *rpc_stats(const struct rpc *rpc);
 
 #endif
