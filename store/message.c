@@ -1,0 +1,146 @@
+/* store/message.c: the SQL that writes conversations' logs. */
+#include "store/message.h"
+
+#include <assert.h>
+
+#include "net/mem.h"
+#include "store/store.h"
+
+enum { COLUMNS = 11 };
+
+static const char insert_head[] = "INSERT INTO message (hi, lo, seq, sender_id, client_msg_id, sent_ms, kind, refers_to_seq, digest,"
+                                  " content_type, body) VALUES";
+static const char insert_one[] = "INSERT INTO message (hi, lo, seq, sender_id, client_msg_id, sent_ms, kind, refers_to_seq, digest,"
+                                 " content_type, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+static void row_vals(const struct store_message *m, struct db_val v[COLUMNS])
+{
+    v[0] = db_int((int64_t)m->hi);
+    v[1] = db_int((int64_t)m->lo);
+    v[2] = db_int((int64_t)m->seq);
+    v[3] = db_int((int64_t)m->sender_id);
+    v[4] = db_int((int64_t)m->client_msg_id);
+    v[5] = db_int(m->sent_ms);
+    v[6] = db_int(m->kind);
+    v[7] = db_int((int64_t)m->refers_to_seq);
+    v[8] = db_int((int64_t)m->digest);
+    v[9] = db_bytes(m->content_type, m->content_type_len);
+    v[10] = db_bytes(m->body, m->body_len);
+}
+
+void store_message_insert(struct store *st, const struct store_message *rows, size_t n, db_done_cb *cb, void *arg)
+{
+    struct db_val some[64 * COLUMNS], *vals = some;
+
+    assert(n > 0);
+    if (n > 64) {
+        vals = bt_malloc(n * COLUMNS * sizeof *vals);
+        if (vals == NULL) {
+            db_list_run(store_db(st), NULL, cb, arg); /* no list: told as BT_ENOMEM */
+            return;
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        row_vals(&rows[i], vals + i * COLUMNS);
+    db_insert(store_db(st), insert_head, COLUMNS, vals, n, cb, arg);
+    if (vals != some)
+        bt_free(vals);
+}
+
+void store_message_add(struct db_list *list, const struct store_message *row)
+{
+    struct db_val vals[COLUMNS];
+
+    row_vals(row, vals);
+    db_list_add(list, insert_one, vals, COLUMNS, 1);
+}
+
+void store_message_add_empty(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq)
+{
+    static const char sql[] = "UPDATE message SET body = ?, digest = 0 WHERE hi = ? AND lo = ? AND seq = ? AND digest <> 0";
+    const struct db_val vals[] = { db_bytes("", 0), db_int((int64_t)hi), db_int((int64_t)lo), db_int((int64_t)seq) };
+
+    db_list_add(list, sql, vals, 4, 1);
+}
+
+void store_message_add_replace(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq, const void *content_type, size_t content_type_len,
+                               const void *body, size_t body_len)
+{
+    static const char sql[] = "UPDATE message SET content_type = ?, body = ? WHERE hi = ? AND lo = ? AND seq = ? AND digest <> 0";
+    const struct db_val vals[] = { db_bytes(content_type, content_type_len), db_bytes(body, body_len), db_int((int64_t)hi), db_int((int64_t)lo),
+                                   db_int((int64_t)seq) };
+
+    db_list_add(list, sql, vals, 5, 1);
+}
+
+/* ---- reading ids -------------------------------------------------------------------------------------------------- */
+
+#define ID_COLUMNS "hi, lo, sender_id, client_msg_id, seq, digest, sent_ms"
+
+struct store_message_id store_message_id_of(const struct db_rows *rows, size_t r)
+{
+    return (struct store_message_id){
+        .hi = (uint64_t)db_at(rows, r, 0)->i,
+        .lo = (uint64_t)db_at(rows, r, 1)->i,
+        .sender_id = (uint64_t)db_at(rows, r, 2)->i,
+        .client_msg_id = (uint64_t)db_at(rows, r, 3)->i,
+        .seq = (uint64_t)db_at(rows, r, 4)->i,
+        .digest = (uint64_t)db_at(rows, r, 5)->i,
+        .sent_ms = db_at(rows, r, 6)->i,
+    };
+}
+
+void store_message_newest(struct store *st, uint64_t hi, uint64_t lo, size_t n, db_rows_cb *cb, void *arg)
+{
+    static const char sql[] = "SELECT " ID_COLUMNS " FROM message WHERE hi = ? AND lo = ? ORDER BY seq DESC LIMIT ?";
+    const struct db_val vals[] = { db_int((int64_t)hi), db_int((int64_t)lo), db_int((int64_t)n) };
+
+    assert(n > 0);
+    db_query(store_db(st), sql, vals, 3, cb, arg);
+}
+
+/* Look-ups by the unique key, up to sixteen in one statement; unused places ask for what can't exist. */
+#define FIND_1 "SELECT " ID_COLUMNS " FROM message WHERE hi = ? AND lo = ? AND sender_id = ? AND client_msg_id = ?"
+#define FIND_4 FIND_1 " UNION ALL " FIND_1 " UNION ALL " FIND_1 " UNION ALL " FIND_1
+#define FIND_16 FIND_4 " UNION ALL " FIND_4 " UNION ALL " FIND_4 " UNION ALL " FIND_4
+
+void store_message_find(struct store *st, const struct store_message_id *ids, size_t n, db_rows_cb *cb, void *arg)
+{
+    static const char sql_1[] = FIND_1, sql_4[] = FIND_4, sql_16[] = FIND_16;
+    size_t width = n == 1 ? 1 : n <= 4 ? 4 : STORE_FIND_MAX;
+    struct db_val vals[STORE_FIND_MAX * 4];
+
+    assert(n > 0 && n <= STORE_FIND_MAX);
+    for (size_t i = 0; i < width; i++) {
+        const struct store_message_id *id = i < n ? &ids[i] : NULL;
+        vals[i * 4] = db_int(id ? (int64_t)id->hi : -1);
+        vals[i * 4 + 1] = db_int(id ? (int64_t)id->lo : -1);
+        vals[i * 4 + 2] = db_int(id ? (int64_t)id->sender_id : -1);
+        vals[i * 4 + 3] = db_int(id ? (int64_t)id->client_msg_id : -1);
+    }
+    db_query(store_db(st), width == 1 ? sql_1 : width == 4 ? sql_4 : sql_16, vals, width * 4, cb, arg);
+}
+
+void store_message_at(struct store *st, uint64_t hi, uint64_t lo, uint64_t seq, db_rows_cb *cb, void *arg)
+{
+    static const char sql[] = "SELECT hi, lo, seq, sender_id, client_msg_id, sent_ms, kind, refers_to_seq, digest FROM message"
+                              " WHERE hi = ? AND lo = ? AND seq = ?";
+    const struct db_val vals[] = { db_int((int64_t)hi), db_int((int64_t)lo), db_int((int64_t)seq) };
+
+    db_query(store_db(st), sql, vals, 3, cb, arg);
+}
+
+struct store_message store_message_of(const struct db_rows *rows, size_t r)
+{
+    return (struct store_message){
+        .hi = (uint64_t)db_at(rows, r, 0)->i,
+        .lo = (uint64_t)db_at(rows, r, 1)->i,
+        .seq = (uint64_t)db_at(rows, r, 2)->i,
+        .sender_id = (uint64_t)db_at(rows, r, 3)->i,
+        .client_msg_id = (uint64_t)db_at(rows, r, 4)->i,
+        .sent_ms = db_at(rows, r, 5)->i,
+        .kind = (int32_t)db_at(rows, r, 6)->i,
+        .refers_to_seq = (uint64_t)db_at(rows, r, 7)->i,
+        .digest = (uint64_t)db_at(rows, r, 8)->i,
+    };
+}
