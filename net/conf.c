@@ -3,30 +3,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <ini.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistr.h>
 
+#include "net/conf_internal.h"
 #include "net/mem.h"
-
-enum {
-    CONF_KEYS_MAX = 512,
-    CONF_LINE_MAX = 197, /* what inih keeps of a line, less its newline */
-    CONF_NAME_MAX = 64,
-};
-
-struct conf_entry {
-    const struct conf_key *key;
-    char *in_file; /* NULL: not there */
-    char *in_set;  /* NULL: not set; else it wins */
-    char *staged;  /* from the file that is being read */
-};
-
-struct conf {
-    size_t count;
-    struct conf_entry entries[CONF_KEYS_MAX];
-};
 
 enum bt_err conf_new(struct conf **out)
 {
@@ -45,15 +27,15 @@ void conf_free(struct conf *c)
     bt_free(c);
 }
 
-static struct conf_entry *find(const struct conf *c, const char *section, const char *name)
+static const struct conf_entry *find(const struct conf *c, const char *section, const char *name)
 {
     for (size_t i = 0; i < c->count; i++)
         if (strcmp(c->entries[i].key->section, section) == 0 && strcmp(c->entries[i].key->name, name) == 0)
-            return (struct conf_entry *)&c->entries[i];
+            return &c->entries[i];
     return NULL;
 }
 
-static bool has_section(const struct conf *c, const char *section)
+bool conf_has_section(const struct conf *c, const char *section)
 {
     for (size_t i = 0; i < c->count; i++)
         if (strcmp(c->entries[i].key->section, section) == 0)
@@ -147,271 +129,25 @@ void conf_declare(struct conf *c, const struct conf_key *keys)
     }
 }
 
-/* How many letters to insert, drop or change to get from a to b. */
-static unsigned distance(const char *a, const char *b)
+struct conf_entry *conf_check(struct conf *c, const char *section, const char *name, const char *value, char *why,
+                              size_t size)
 {
-    unsigned row[CONF_NAME_MAX + 1];
-    size_t b_len = strlen(b);
-
-    if (b_len > CONF_NAME_MAX || strlen(a) > CONF_NAME_MAX)
-        return UINT32_MAX;
-    for (size_t j = 0; j <= b_len; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        unsigned diagonal = row[0];
-
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= b_len; j++) {
-            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
-
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[b_len];
-}
-
-/* The nearest of the candidates seen so far, if it is near enough to have been meant. */
-struct nearest {
-    const char *wanted;
-    const char *name;
-    unsigned distance;
-};
-
-static void consider(struct nearest *n, const char *name)
-{
-    unsigned d = distance(n->wanted, name);
-    size_t limit = strlen(n->wanted) / 3 > 2 ? strlen(n->wanted) / 3 : 2;
-
-    if (d <= limit && d < strlen(name) && (!n->name || d < n->distance)) {
-        n->name = name;
-        n->distance = d;
-    }
-}
-
-static void explain_section(const struct conf *c, const char *section, char *why, size_t size)
-{
-    struct nearest n = { .wanted = section };
-
-    for (size_t i = 0; i < c->count; i++)
-        consider(&n, c->entries[i].key->section);
-    if (n.name)
-        snprintf(why, size, "[%s]: no such section; did you mean [%s]?", section, n.name);
-    else
-        snprintf(why, size, "[%s]: no such section", section);
-}
-
-static void explain_key(const struct conf *c, const char *section, const char *name, char *why, size_t size)
-{
-    struct nearest n = { .wanted = name };
-
-    for (size_t i = 0; i < c->count; i++)
-        if (strcmp(c->entries[i].key->section, section) == 0)
-            consider(&n, c->entries[i].key->name);
-    if (n.name) {
-        snprintf(why, size, "[%s] %s: no such key; did you mean %s?", section, name, n.name);
-        return;
-    }
-    for (size_t i = 0; i < c->count; i++) {
-        if (strcmp(c->entries[i].key->name, name) == 0) {
-            snprintf(why, size, "[%s] %s: no such key; did you mean the one in [%s]?", section, name,
-                     c->entries[i].key->section);
-            return;
-        }
-    }
-    snprintf(why, size, "[%s] %s: no such key", section, name);
-}
-
-/* The entry of a key if it exists and the value suits it; else NULL, with why. */
-static struct conf_entry *check(const struct conf *c, const char *section, const char *name, const char *value,
-                                char *why, size_t size)
-{
-    struct conf_entry *e = find(c, section, name);
+    const struct conf_entry *e = find(c, section, name);
     char expected[160];
 
-    if (!has_section(c, section)) {
-        explain_section(c, section, why, size);
+    if (!conf_has_section(c, section)) {
+        conf_explain_section(c, section, why, size);
         return NULL;
     }
     if (!e) {
-        explain_key(c, section, name, why, size);
+        conf_explain_key(c, section, name, why, size);
         return NULL;
     }
     if (!value_fits(e->key, value, expected, sizeof expected)) {
         snprintf(why, size, "[%s] %s = %.60s: %s", section, name, value, expected);
         return NULL;
     }
-    return e;
-}
-
-/* A file that is being read. The first thing wrong with it is kept, with its line. */
-struct reader {
-    struct conf *conf;
-    FILE *file;
-    enum bt_err err;
-    int line;       /* the one inih is looking at */
-    int wrong_line; /* 0: nothing is wrong so far */
-    char wrong[400];
-};
-
-static void reader_fail(struct reader *r, enum bt_err err, const char *what)
-{
-    if (r->wrong_line)
-        return;
-    r->err = err;
-    r->wrong_line = r->line;
-    if (what)
-        snprintf(r->wrong, sizeof r->wrong, "%s", what);
-}
-
-/* Cut off blanks at the end and a comment that follows a blank: inih knows those after ';' only. */
-static void trim_end(char *text)
-{
-    size_t len;
-
-    for (char *p = text; *p; p++) {
-        if ((*p == '#' || *p == ';') && p > text && (p[-1] == ' ' || p[-1] == '\t')) {
-            *p = '\0';
-            break;
-        }
-    }
-    for (len = strlen(text); len > 0 && strchr(" \t\r", text[len - 1]); len--)
-        text[len - 1] = '\0';
-}
-
-static void check_section_line(struct reader *r, const char *text)
-{
-    char section[CONF_LINE_MAX + 1], what[300];
-    size_t len = strcspn(text + 1, "]");
-
-    if (text[1 + len] != ']')
-        return; /* inih objects by itself */
-    memcpy(section, text + 1, len);
-    section[len] = '\0';
-    if (!has_section(r->conf, section)) {
-        explain_section(r->conf, section, what, sizeof what);
-        reader_fail(r, BT_EINVAL, what);
-    }
-}
-
-/* Read one line without its newline. False: end of file. inih would cut what is too long, and go on with the rest. */
-static bool read_raw(struct reader *r, char *text, size_t size, bool *is_whole)
-{
-    size_t len = 0;
-    int ch = getc(r->file);
-
-    if (ch == EOF)
-        return false;
-    *is_whole = true;
-    for (; ch != EOF && ch != '\n'; ch = getc(r->file)) {
-        if (len + 1 < size && ch != '\0')
-            text[len++] = (char)ch;
-        else
-            *is_whole = false;
-    }
-    text[len] = '\0';
-    return true;
-}
-
-/* inih's fgets: hands it lines that begin at the margin, because it takes an indented one for a continuation. */
-static char *read_line(char *out, int out_size, void *arg)
-{
-    struct reader *r = arg;
-    char raw[CONF_LINE_MAX + 1], *text;
-    bool is_whole;
-
-    assert(out_size > CONF_LINE_MAX + 1);
-    if (r->wrong_line || !read_raw(r, raw, sizeof raw, &is_whole))
-        return NULL;
-    r->line++;
-    text = raw + strspn(raw, " \t");
-    if (!is_whole && *text != '#' && *text != ';') {
-        char what[80];
-
-        snprintf(what, sizeof what, "line is longer than %d bytes, or holds a NUL", CONF_LINE_MAX);
-        reader_fail(r, BT_EINVAL, what);
-        return NULL;
-    }
-    trim_end(text);
-    if (*text == '[')
-        check_section_line(r, text);
-    snprintf(out, (size_t)out_size, "%s\n", text);
-    return out;
-}
-
-static int stage(void *arg, const char *section, const char *name, const char *value)
-{
-    struct reader *r = arg;
-    struct conf_entry *e;
-    char what[400];
-
-    if (r->wrong_line)
-        return 0;
-    if (!*section) {
-        snprintf(what, sizeof what, "%s: stands before any [section]", name);
-        reader_fail(r, BT_EINVAL, what);
-        return 0;
-    }
-    e = check(r->conf, section, name, value, what, sizeof what);
-    if (!e) {
-        reader_fail(r, BT_EINVAL, what);
-        return 0;
-    }
-    if (e->staged) {
-        snprintf(what, sizeof what, "[%s] %s: given twice", section, name);
-        reader_fail(r, BT_EINVAL, what);
-        return 0;
-    }
-    e->staged = bt_strdup(value);
-    if (!e->staged) {
-        reader_fail(r, BT_ENOMEM, bt_err_text(BT_ENOMEM));
-        return 0;
-    }
-    return 1;
-}
-
-/* Make what was staged the file's values, or forget it. */
-static void settle(struct conf *c, bool is_good)
-{
-    for (size_t i = 0; i < c->count; i++) {
-        struct conf_entry *e = &c->entries[i];
-
-        bt_free(is_good ? e->in_file : e->staged);
-        if (is_good)
-            e->in_file = e->staged;
-        e->staged = NULL;
-    }
-}
-
-enum bt_err conf_read(struct conf *c, const char *path, char *why, size_t why_size)
-{
-    struct reader r = { .conf = c };
-    int bad_line;
-
-    r.file = fopen(path, "re");
-    if (!r.file) {
-        snprintf(why, why_size, "%s: %s", path, strerror(errno));
-        return errno == ENOENT ? BT_ENOTFOUND : BT_EINVAL;
-    }
-    bad_line = ini_parse_stream(read_line, &r, stage, &r);
-    if (ferror(r.file)) {
-        r.wrong_line = 0;
-        reader_fail(&r, BT_EINVAL, "cannot be read");
-    } else if (bad_line > 0 && (!r.wrong_line || bad_line < r.wrong_line)) {
-        r.wrong_line = 0;
-        r.line = bad_line;
-        reader_fail(&r, BT_EINVAL, "neither a [section] nor name = value");
-    }
-    fclose(r.file);
-    settle(c, !r.wrong_line);
-    if (!r.wrong_line)
-        return BT_OK;
-    snprintf(why, why_size, "%s:%d: %s", path, r.wrong_line, r.wrong);
-    return r.err;
+    return &c->entries[e - c->entries];
 }
 
 enum bt_err conf_set(struct conf *c, const char *assignment, char *why, size_t why_size)
@@ -427,7 +163,7 @@ enum bt_err conf_set(struct conf *c, const char *assignment, char *why, size_t w
     }
     snprintf(section, sizeof section, "%.*s", (int)(dot - assignment), assignment);
     snprintf(name, sizeof name, "%.*s", (int)(equals - dot - 1), dot + 1);
-    e = check(c, section, name, equals + 1, what, sizeof what);
+    e = conf_check(c, section, name, equals + 1, what, sizeof what);
     if (!e) {
         snprintf(why, why_size, "%s: %s", assignment, what);
         return BT_EINVAL;
