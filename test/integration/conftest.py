@@ -1,0 +1,81 @@
+"""Fixtures: `server`, one for all tests that disturb nobody; `make_server` for those that need their own."""
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from server import Server  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+def pytest_collection_modifyitems(items):
+    # What looks at the whole run comes last.
+    items.sort(key=lambda item: item.path.name == "test_coverage.py")
+
+
+class Shared:
+    """Servers that live as long as the run, by name; one that a test has killed is started anew for the next."""
+
+    def __init__(self, factory):
+        self.factory, self.by_name = factory, {}
+
+    def get(self, name, settings, **kw):
+        server = self.by_name.get(name)
+        if server is None or not server.is_alive():
+            server = Server(self.factory.mktemp(name), settings, **kw).start()
+            self.by_name[name] = server
+        return server
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    shared = Shared(tmp_path_factory)
+    yield shared
+    for server in shared.by_name.values():
+        server.end()
+    assert not Server.running, "servers were left running"
+
+
+def _lend(shared, name, settings, **kw):
+    server = shared.get(name, settings, **kw)
+    yield server
+    assert server.is_alive(), "the server died:\n" + server.log[-4000:]
+    server.check_log()
+
+
+@pytest.fixture
+def server(shared):
+    yield from _lend(shared, "all", {})
+
+
+@pytest.fixture
+def make_server(tmp_path_factory):
+    """make_server({"section.key": value}, roles=…) starts one of the test's own; it must end cleanly after the test."""
+    made = []
+
+    def make(settings=None, start=True, directory=None, **kw):
+        s = Server(directory or tmp_path_factory.mktemp("server"), settings, **kw)
+        made.append(s)
+        return s.start() if start else s
+
+    yield make
+    problems = []
+    for s in made:
+        try:
+            s.end()
+        except AssertionError as e:
+            problems.append(str(e))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left():
+    yield
+    for s in list(Server.running):
+        s.process.kill()
+        s.process.wait()
