@@ -4,7 +4,7 @@
  * Two backends are made for it: SQLite (one writing thread, one reading thread) and MariaDB (a pool of non-blocking
  * connections). SQL text is a string literal in the portable subset (docs/ARCHITECTURE.md), parameters are '?'.
  * All functions and callbacks: loop thread. Every callback runs exactly once, never before the call that armed it
- * returned. Parameters and blobs are copied before a call returns.
+ * returned. SQL text, parameters and blobs are copied before a call returns.
  */
 #ifndef BT_STORE_DB_H
 #define BT_STORE_DB_H
@@ -53,7 +53,8 @@ typedef void db_done_cb(const struct db_done *done, void *arg);
  * [store] timeout_ms before anything was done), BT_EDOWN (no database; nothing done), BT_ECLOSING.
  * Writes besides: BT_EEXIST (a duplicate key), BT_ECONFLICT (an expectation failed), BT_EFULL (no room): in all three
  * nothing was written; BT_EUNSURE (connection lost after the statement left: the rows may stand or not).
- * A read sees every write whose callback has run.
+ * A read that outlives [store] timeout_ms is broken off with BT_ETIMEOUT. BT_ENOMEM; BT_EINTERNAL (the statement is
+ * wrong; logged). A read sees every write whose callback has run.
  */
 
 /* One SELECT. */
@@ -65,7 +66,7 @@ void db_query(struct db *db, const char *sql, const struct db_val *params, size_
  */
 enum { DB_ANY = -1 };
 struct db_list;
-struct db_list *db_list_new(struct db *db); /* NULL only as a marker of failed allocation: all functions accept it */
+struct db_list *db_list_new(struct db *db); /* NULL: no memory; all functions accept it, and running it answers BT_ENOMEM */
 void db_list_add(struct db_list *list, const char *sql, const struct db_val *params, size_t nparams, int64_t expect_changed);
 size_t db_list_len(const struct db_list *list);
 void db_list_run(struct db *db, struct db_list *list, db_done_cb *cb, void *arg);
@@ -103,10 +104,22 @@ struct db_driver {
     size_t (*load)(const struct db *db);
     void (*close)(struct db *db, void (*closed_cb)(void *arg), void *arg);
 };
+/* Counted since the open; for metrics. */
+struct db_stats {
+    uint64_t queries, rows_read;      /* answered BT_OK, and their rows */
+    uint64_t writes, rows_changed;    /* lists and inserts that were committed, and their rows */
+    uint64_t commits;                 /* transactions; fewer than writes when several shared one */
+    uint64_t refused;                 /* BT_EBUSY */
+    uint64_t timed_out;               /* BT_ETIMEOUT */
+    uint64_t failed;                  /* BT_EFULL, BT_EDOWN, BT_EUNSURE, BT_ENOMEM, BT_EINTERNAL */
+    uint64_t checkpoints;             /* SQLite: rounds of copying the log into the database */
+    uint64_t log_bytes;               /* SQLite: the log's length after the last commit */
+};
 struct db {
     const struct db_driver *driver;
     uint64_t generation;
     bool is_up;
+    struct db_stats stats;
 };
 
 /* Finish what is queued, then close; closed_cb runs once, after every other callback, and db is gone then. */

@@ -50,10 +50,10 @@ void presence_close(struct presence *p, void (*closed_cb)(void *arg), void *arg)
 typedef void presence_done_cb(enum bt_err err, void *arg);
 void presence_set(struct presence *p, uint64_t user_id, bool is_here, presence_done_cb *cb, void *arg);
 
-/* A node as presence names it: a number, small and dense from 0, that stands for one (address, epoch) as long as p lives. */
+/* A node as presence names it: a number, small and dense from 0, that stands for one (address, epoch); both live as long as p. */
 struct presence_node {
-    const char *address; /* lent as long as p lives */
     uint64_t epoch;
+    char address[];
 };
 const struct presence_node *presence_node(const struct presence *p, uint32_t node); /* node came from an item (asserted) */
 uint32_t presence_self(const struct presence *p);                                  /* this node's own number */
@@ -109,7 +109,7 @@ struct presence_driver {
 };
 struct presence {
     const struct presence_driver *driver;
-    struct presence_node *nodes; /* index: node number */
+    struct presence_node **nodes; /* index: node number */
     uint32_t nnodes, nodes_cap, self;
     void (*watch_cb)(void *arg);
     void *watch_arg;

@@ -22,7 +22,7 @@ extern const struct conf_key store_keys[];
 enum store_mode {
     STORE_SERVE,    /* lock the data directory against a second server; upgrade an older schema, after a copy */
     STORE_OPERATE,  /* an operator's command beside a running server: no lock, the schema must be current */
-    STORE_LOOK,     /* --check: no lock, nothing is changed or created */
+    STORE_LOOK,     /* --check: no lock, nothing is changed or created; *out is NULL, the answer is all there is */
 };
 
 /*
@@ -43,6 +43,9 @@ const char *store_data_dir(const struct store *st);
  */
 typedef void store_id_cb(enum bt_err err, uint64_t id, void *arg);
 void store_next_id(struct store *st, const char *name, store_id_cb *cb, void *arg);
+
+/* Make a store over a db that is open already; closing the store closes it. For tests with a scripted db. BT_ENOMEM. */
+enum bt_err store_over(struct net_loop *loop, struct db *db, struct store **out);
 
 /* Copy a running or stopped server's database to `path`, consistent, synced (SQLite). Blocks. BT_EEXIST: path exists. */
 enum bt_err store_backup(const struct conf *conf, const char *path, char *why, size_t why_size);
