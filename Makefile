@@ -3,9 +3,11 @@
 VERSION  := 0.1.0
 PREFIX   ?= /usr/local
 DESTDIR  ?=
-CC       ?= gcc
 PYTHON   ?= /usr/bin/python3
 NANOPB   ?= /usr/bin/nanopb_generator.py
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
 
 # SAN=1 builds everything with the address and undefined-behaviour sanitizers, in a tree of its own.
 ifdef SAN
@@ -25,11 +27,10 @@ CLI_LIBS := -ledit
 
 # Generated from the .proto files: messages (nanopb), methods (proto/gen_methods.py), and the schema as a string.
 PROTOS   := client node
-METHODS_H := $(addprefix $(BUILD)/gen/proto/,methods.h stubs.h $(addsuffix _methods.h,node proxy user friend group offline chat))
 GEN_C    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.c) $(BUILD)/gen/proto/methods.c $(BUILD)/gen/store/schema.c
-GEN_H    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.h) $(METHODS_H)
+GEN_H    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.h) $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h
 
-SERVER_C := bytetalk.c $(wildcard roles/*.c)
+SERVER_C := $(wildcard *.c roles/*.c)
 LIB_C    := $(wildcard net/*.c rpc/*.c)
 STORE_C  := $(wildcard store/*.c)
 CLIENT_C := $(filter-out client/cli%.c client/bench%.c,$(wildcard client/*.c))
@@ -43,6 +44,9 @@ CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %sc
 # Everything but main(), for the unit tests.
 UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID)))
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
+
+# For the targets that call make: use all processors, unless a number was given.
+JOBS      = $(if $(findstring j,$(filter -j% --jobserver%,$(MAKEFLAGS))),,-j$(shell nproc))
 
 .PHONY: all
 all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/libbytetalk.a
@@ -60,6 +64,11 @@ $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+# Loaded into the server by the tests of power cuts; it is on no side of the sanitizers.
+$(BUILD)/test/%.so: test/cutvfs/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $(WERROR) -shared -fPIC -o $@ $< -lsqlite3
+
 $(BUILD)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -72,7 +81,7 @@ $(BUILD)/gen/proto/%.pb.c $(BUILD)/gen/proto/%.pb.h: proto/%.proto proto/%.optio
 	@mkdir -p $(@D)
 	$(NANOPB) -q -I proto -D $(BUILD)/gen/proto -x options.proto $*.proto
 
-$(BUILD)/gen/proto/methods.c $(METHODS_H) &: proto/gen_methods.py $(PROTOS:%=proto/%.proto) proto/options.proto
+$(BUILD)/gen/proto/methods.c $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h &: proto/gen_methods.py $(PROTOS:%=proto/%.proto) proto/options.proto
 	@mkdir -p $(@D)
 	$(PYTHON) proto/gen_methods.py --proto-dir proto --out $(BUILD)/gen/proto $(PROTOS:%=%.proto)
 
@@ -82,6 +91,40 @@ $(BUILD)/gen/store/schema.c: schema.sql Makefile
 	   sed -e 's/--.*//' -e 's/[[:space:]]*$$//' -e '/^$$/d' -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/    "&\\n"/' $<; printf ';\n'; } > $@
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- trying it out, testing, installing -------------------------------------------------------------------------------
+
+# What building and running need, and what the tests need besides. Both act only when something is missing.
+.PHONY: deps deps-check
+deps:
+	@deploy/install-deps build
+deps-check:
+	@deploy/install-deps build check
+
+# In calls of their own: what the first one installs changes what the second one finds.
+.PHONY: run
+run: deps
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BUILD=$(BUILD) deploy/run-here
+
+.PHONY: check tests
+check: deps-check
+	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests
+tests: export FLAGS := $(CPPFLAGS) -std=c11 -D_GNU_SOURCE $(WARN)
+tests: $(UNITS) $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
+	@mkdir -p $(BUILD)/test
+	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/bytetalk \
+	           $(DESTDIR)$(PREFIX)/share/bytetalk/proto $(DESTDIR)$(PREFIX)/share/doc/bytetalk
+	install -m 755 $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(BUILD)/libbytetalk.a $(DESTDIR)$(PREFIX)/lib
+	install -m 644 client/bytetalk.h $(DESTDIR)$(PREFIX)/include/bytetalk
+	install -m 644 bytetalk.ini $(DESTDIR)$(PREFIX)/share/bytetalk
+	install -m 644 proto/client.proto proto/options.proto $(DESTDIR)$(PREFIX)/share/bytetalk/proto
+	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/bytetalk
 
 .PHONY: clean
 clean:
