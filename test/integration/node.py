@@ -4,7 +4,7 @@ import threading
 import time
 
 from client import SLOW, Client, wait_until
-from wire import CANCEL, EVENT, METHOD_BY_ID, METHODS, N, P, PUSHED, REPLY, REQUEST, STATUS, Splitter, encode
+from wire import CANCEL, EVENT, METHOD_BY_ID, METHODS, N, P, PUSHED, REPLY, REQUEST, STATUS, Splitter, encode, seen
 
 
 class Arrived:
@@ -165,6 +165,7 @@ class NodeClient(Client):
 
     def tell(self, name, msg, **kw):
         """Send an event."""
+        seen.add((name, "OK"))
         self.write(encode(METHODS[name].id, EVENT, msg.SerializeToString(), **kw))
 
 

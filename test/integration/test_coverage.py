@@ -1,0 +1,27 @@
+"""Fails for every client method and status that client.proto promises and that no test of this run has seen."""
+import inspect
+
+import pytest
+
+import test_methods
+import test_peer
+from wire import METHODS, seen
+
+
+def _complete(request, module):
+    there = {i.originalname or i.name for i in request.session.items if i.module is module}
+    return there >= {n for n, f in inspect.getmembers(module, inspect.isfunction) if n.startswith("test_")}
+
+
+def test_every_method_was_called_with_every_answer_that_its_declaration_lists(request):
+    if not _complete(request, test_methods) or not _complete(request, test_peer):
+        pytest.skip("only a part of the tests runs")
+    missing = [f"{m.name} {status}" for m in METHODS.values()
+               for status in ("OK", *m.refusals) if (m.name, status) not in seen]
+    assert not missing, "never seen: " + ", ".join(missing)
+
+
+def test_the_declarations_can_be_read():
+    assert METHODS["Send"].refusals == ["INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "ALREADY_EXISTS",
+                                        "FAILED_PRECONDITION"]
+    assert sum(len(m.refusals) for m in METHODS.values()) > 80
