@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS account_name (
 CREATE TABLE IF NOT EXISTS session (
     user_id     BIGINT         NOT NULL,
     session_id  BIGINT         NOT NULL,
-    device_id   BIGINT         NOT NULL,       -- chosen by the device, whose repeated login finds its session; minus session_id: chose none
+    device_id   BIGINT         NOT NULL,       -- chosen by the device, to find its session again; minus session_id: chose none, or ended
     device      VARBINARY(128) NOT NULL,       -- what the device calls itself
     created_ms  BIGINT         NOT NULL,
     ended_ms    BIGINT         NOT NULL DEFAULT 0,     -- 0: live
