@@ -1,0 +1,15 @@
+/* store/presence_internal.h: what the presence backends get from presence.c, and it from them. */
+#ifndef BT_STORE_PRESENCE_INTERNAL_H
+#define BT_STORE_PRESENCE_INTERNAL_H
+
+#include "store/presence.h"
+
+/* The number of (address, epoch), given on first sight. BT_ENOMEM. */
+enum bt_err presence_node_number(struct presence *p, const char *address, uint64_t epoch, uint32_t *node_out);
+void presence_nodes_free(struct presence *p);
+
+/* presence_memory.c. log_len: changes that are kept. */
+enum bt_err presence_memory_open(struct net_loop *loop, size_t log_len, const char *node_address, uint64_t node_epoch,
+                                 struct presence **out);
+
+#endif
