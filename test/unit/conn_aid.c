@@ -56,8 +56,8 @@ static size_t end_bytes(struct net_conn *c, const uint8_t *data, size_t len, voi
     e->shown++;
     e->last_shown_len = len;
     end_keep(e, data, used);
-    if (e->echoes && used > 0)
-        net_conn_write(c, data, used);
+    if (e->echoes && used > 0 && net_conn_write(c, data, used) == BT_ENOMEM)
+        net_conn_fail(c, BT_ENOMEM);
     if (e->pause_at && e->got_len >= e->pause_at)
         net_conn_pause(c);
     if (e->on_bytes)
