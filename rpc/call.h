@@ -26,10 +26,10 @@ uint32_t rpc_call_left_ms(const struct rpc_call *call);
 /* True when the caller cancelled, or its connection has gone: work that changes nothing may stop. */
 bool rpc_call_is_dead(const struct rpc_call *call);
 
-/* The link it came on; NULL when that has gone. */
+/* The link it came on; NULL when that has gone, or the caller cancelled. */
 struct rpc_link *rpc_call_link(const struct rpc_call *call);
 
-/* Call cb(arg) when the caller cancels or its connection goes; NULL: no more. At most once, before the call is ended; not inside this call. */
+/* Call cb(arg) when the caller cancels or its connection goes; NULL: no more. At most once, before the call is ended; not inside this call (nor ever, when it is dead already). */
 void rpc_call_on_dead(struct rpc_call *call, void (*cb)(void *arg), void *arg);
 
 /* End the call with the message that its method declares as reply. msg is encoded before this returns. */
@@ -41,7 +41,7 @@ void rpc_reply_raw(struct rpc_call *call, uint8_t status, uint8_t flags, const u
 /* The same from two pieces, joined behind one header. */
 void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const void *a, size_t a_len, const void *b, size_t b_len);
 
-/* End it with an error: detail is printf-like, for a programmer, no secrets, at most 256 bytes. fmt NULL: bt_err_text(err). */
+/* End it with an error: detail is printf-like, in English for a programmer, no secrets; cut at 256 bytes, what is not ASCII becomes '?'. fmt NULL: bt_err_text(err). */
 void rpc_fail(struct rpc_call *call, enum bt_err err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* The same, saying when to come again. */

@@ -16,6 +16,7 @@
 #include "net/timer.h"
 #include "rpc/frame.h"
 #include "rpc/status.h"
+#include "rpc/table.h"
 
 struct rpc_link;
 struct net_loop;
@@ -37,10 +38,17 @@ struct rpc_link_ops {
     void (*closed)(struct rpc_link *l, enum bt_err why, void *arg);
 };
 
+/*
+ * Output has a limit, net.out_high_bytes. Requests and events over it are refused with BT_EBUSY. Replies can't wait: the end
+ * that accepted the connection stops reading when its output is half way between the low and the high mark, until it has
+ * drained, so that a peer who asks much and reads nothing is asked nothing more; what he is owed beyond the high mark
+ * closes the link with BT_EBUSY. (Only one end stops, or two could wait for each other.) Replies over a pair have no limit.
+ */
 struct rpc_link_limits {
     uint32_t max_frame_bytes;  /* of a frame that comes in, without its length word; a longer one closes the link */
     uint32_t max_calls;        /* calls that came in and are open; one more is answered RESOURCE_EXHAUSTED */
     uint8_t allowed_flags;     /* RPC_FLAGS_CLIENT or RPC_FLAGS_NODE; another flag closes the link */
+    uint32_t max_out_bytes;    /* of a frame that goes out; 0: any. Longer: requests and events are BT_EINVAL, a reply becomes INTERNAL */
     struct net_conn_limits net;
 };
 
@@ -63,9 +71,11 @@ struct rpc_out {
     void *arg;
     /* ---- private ---- */
     struct rpc_link *link;
-    struct rpc_out *next;
+    struct rpc_entry entry;
+    struct rpc_out *next_failed;
     struct net_timer timer;
-    uint32_t call;
+    uint64_t end;              /* of the request among the link's bytes */
+    uint8_t state, err;
     bool was_sent;             /* readable in done: the request may have reached the other end */
 };
 

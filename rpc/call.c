@@ -1,0 +1,284 @@
+/* rpc/call.c: calls that came in on a link: taken, cancelled, replied to. */
+#include "rpc/call.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "net/mem.h"
+#include "proto/client.pb.h"
+#include "rpc/bytes.h"
+#include "rpc/link_internal.h"
+
+enum {
+    SPARE_MAX = 4096,   /* calls kept for reuse */
+    DETAIL_MAX = 256,
+    REPLY_ON_STACK = 2048,
+};
+
+/*
+ * Ended calls, kept for the next ones: the one thing that links of a thread share, since a link is too small to keep its own.
+ * Freed with the thread's last link and call.
+ */
+static _Thread_local struct {
+    struct rpc_entry *spare;
+    uint32_t spare_count;
+    uint32_t users;
+} pool;
+
+void rpc_calls_ref(void)
+{
+    pool.users++;
+}
+
+void rpc_calls_unref(void)
+{
+    assert(pool.users > 0);
+    if (--pool.users > 0)
+        return;
+    while (pool.spare) {
+        struct rpc_entry *entry = pool.spare;
+        pool.spare = entry->next;
+        bt_free(entry);
+    }
+    pool.spare_count = 0;
+}
+
+static struct rpc_call *call_new(void)
+{
+    struct rpc_call *call;
+    if (pool.spare) {
+        call = (struct rpc_call *)pool.spare;
+        pool.spare = pool.spare->next;
+        pool.spare_count--;
+    } else {
+        call = bt_malloc(sizeof *call);
+    }
+    if (call)
+        rpc_calls_ref();
+    return call;
+}
+
+static void call_free(struct rpc_call *call)
+{
+    if (call->is_event)
+        return;
+    if (pool.spare_count < SPARE_MAX) {
+        call->entry.next = pool.spare;
+        pool.spare = &call->entry;
+        pool.spare_count++;
+    } else {
+        bt_free(call);
+    }
+    rpc_calls_unref();
+}
+
+/* ---- coming in ---- */
+
+/* Without memory or room for the call itself. */
+static void refuse(struct rpc_link *l, const struct rpc_frame *frame, const char *detail)
+{
+    const struct rpc_header h = {
+        .method = frame->h.method,
+        .status = RPC_STATUS_RESOURCE_EXHAUSTED,
+        .call = frame->h.call,
+        .target = frame->h.target,
+        .trace = frame->h.trace,
+    };
+    const Error error = { .detail = rpc_str(detail) };
+    uint8_t payload[DETAIL_MAX];
+    size_t len = rpc_encode(Error_fields, &error, payload, sizeof payload);
+    enum bt_err err = rpc_link_write(l, &h, RPC_REPLY, payload, len, NULL, 0, true);
+    if (err != BT_OK && err != BT_ECLOSING)
+        rpc_link_fail(l, err);
+}
+
+void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms)
+{
+    const struct rpc_header *h = &frame->h;
+
+    if (rpc_table_find(&l->calls, h->call)) {
+        rpc_link_fail(l, BT_EPROTO);
+        return;
+    }
+    struct rpc_call *call = l->calls.count < l->limits->max_calls ? call_new() : NULL;
+    if (!call) {
+        refuse(l, frame, l->calls.count < l->limits->max_calls ? "out of memory" : "too many calls at once");
+        return;
+    }
+    *call = (struct rpc_call){ .entry.id = h->call, .link = l, .loop = l->loop, .h = *h };
+    if (h->timeout_ms > 0)
+        call->due_ms = net_now_ms(l->loop) + (h->timeout_ms > age_ms ? h->timeout_ms - age_ms : 0);
+    rpc_table_add(&l->calls, &call->entry);
+    l->ops->request(l, call, frame, l->arg);
+}
+
+static void kill_call(struct rpc_call *call)
+{
+    void (*on_dead)(void *) = call->on_dead;
+    call->link = NULL;
+    call->on_dead = NULL;
+    if (on_dead)
+        on_dead(call->on_dead_arg); /* may end the call */
+}
+
+void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame)
+{
+    struct rpc_entry *entry = rpc_table_take(&l->calls, frame->h.call);
+    if (entry)
+        kill_call((struct rpc_call *)entry);
+}
+
+void rpc_link_drop_calls(struct rpc_link *l)
+{
+    struct rpc_entry *entry;
+    while ((entry = rpc_table_take_any(&l->calls)))
+        kill_call((struct rpc_call *)entry);
+}
+
+/* ---- what it says ---- */
+
+const struct rpc_header *rpc_call_header(const struct rpc_call *call)
+{
+    return &call->h;
+}
+
+const struct rpc_method_info *rpc_call_method(const struct rpc_call *call)
+{
+    return rpc_method_info(call->h.method);
+}
+
+uint32_t rpc_call_left_ms(const struct rpc_call *call)
+{
+    uint64_t now_ms = net_now_ms(call->loop);
+    if (call->due_ms == 0)
+        return UINT32_MAX;
+    return call->due_ms <= now_ms ? 0 : (uint32_t)(call->due_ms - now_ms);
+}
+
+bool rpc_call_is_dead(const struct rpc_call *call)
+{
+    return !call->link;
+}
+
+struct rpc_link *rpc_call_link(const struct rpc_call *call)
+{
+    return call->link;
+}
+
+void rpc_call_on_dead(struct rpc_call *call, void (*cb)(void *arg), void *arg)
+{
+    call->on_dead = call->link ? cb : NULL;
+    call->on_dead_arg = arg;
+}
+
+/* ---- ending ---- */
+
+/* The reply takes room that a reader must make: stop asking one who reads nothing. */
+static void watch_output(struct rpc_link *l)
+{
+    const struct net_conn_limits *limits = &l->limits->net;
+    if (l->is_server && !(l->paused & RPC_PAUSED_OUTPUT) && rpc_link_queued(l) > limits->out_low_bytes / 2 + limits->out_high_bytes / 2)
+        rpc_link_set_paused(l, RPC_PAUSED_OUTPUT, true);
+}
+
+void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    struct rpc_link *l = call->link;
+
+    if (l && !call->is_event) {
+        const struct rpc_header h = {
+            .method = call->h.method,
+            .flags = flags,
+            .status = status,
+            .call = call->h.call,
+            .target = call->h.target,
+            .trace = call->h.trace,
+        };
+        enum bt_err err = rpc_link_write(l, &h, RPC_REPLY, a, a_len, b, b_len, true);
+        if (err == BT_EINVAL) {
+            rpc_fail(call, BT_EINTERNAL, "the reply is too long: %zu bytes", a_len + b_len);
+            return;
+        }
+        rpc_table_take(&l->calls, call->entry.id);
+        if (err == BT_OK)
+            watch_output(l);
+        else if (err != BT_ECLOSING)
+            rpc_link_fail(l, err); /* a caller who got no answer must hear that */
+    }
+    call_free(call);
+}
+
+void rpc_reply_raw(struct rpc_call *call, uint8_t status, uint8_t flags, const uint8_t *payload, size_t len)
+{
+    rpc_reply_raw2(call, status, flags, payload, len, NULL, 0);
+}
+
+static void reply_long(struct rpc_call *call, const pb_msgdesc_t *fields, const void *msg, size_t size)
+{
+    uint8_t *buf = bt_malloc(size);
+    if (!buf) {
+        rpc_fail(call, BT_EUNSURE, "no memory for the reply"); /* it may well have been done */
+        return;
+    }
+    size_t len = rpc_encode(fields, msg, buf, size);
+    rpc_reply_raw(call, RPC_STATUS_OK, 0, buf, len);
+    bt_free(buf);
+}
+
+void rpc_reply(struct rpc_call *call, const void *msg)
+{
+    const struct rpc_method_info *info = rpc_call_method(call);
+    uint8_t buf[REPLY_ON_STACK];
+
+    assert(info && !info->is_event);
+    size_t len = rpc_encode(info->reply, msg, buf, sizeof buf);
+    size_t size = len > 0 ? len : rpc_size(info->reply, msg);
+    if (size > sizeof buf)
+        reply_long(call, info->reply, msg, size);
+    else
+        rpc_reply_raw(call, RPC_STATUS_OK, 0, buf, len);
+}
+
+static void fail(struct rpc_call *call, enum bt_err err, uint32_t retry_after_ms, const char *fmt, va_list args)
+{
+    char detail[DETAIL_MAX + 1];
+    uint8_t payload[DETAIL_MAX + 16];
+
+    assert(err != BT_OK);
+    if (fmt)
+        vsnprintf(detail, sizeof detail, fmt, args);
+    else
+        snprintf(detail, sizeof detail, "%s", bt_err_text(err));
+    for (char *c = detail; *c; c++) {
+        if (*c < ' ' || *c > '~') /* a field of a request that stands in it need not be UTF-8, the Error must */
+            *c = '?';
+    }
+    const Error error = { .detail = rpc_str(detail), .retry_after_ms = retry_after_ms };
+    size_t len = rpc_encode(Error_fields, &error, payload, sizeof payload);
+    rpc_reply_raw(call, (uint8_t)rpc_status_of(err), 0, payload, len);
+}
+
+void rpc_fail(struct rpc_call *call, enum bt_err err, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fail(call, err, 0, fmt, args);
+    va_end(args);
+}
+
+void rpc_fail_retry(struct rpc_call *call, enum bt_err err, uint32_t retry_after_ms, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fail(call, err, retry_after_ms, fmt, args);
+    va_end(args);
+}
+
+void rpc_fail_as(struct rpc_call *call, const struct rpc_reply *reply)
+{
+    assert(reply->err != BT_OK);
+    if (reply->came)
+        rpc_reply_raw(call, reply->status, 0, reply->payload, reply->len);
+    else
+        rpc_fail(call, reply->err, NULL);
+}

@@ -1,0 +1,312 @@
+/* rpc/link.c: a link's life: made on a connection, frames in, frames out, its end. */
+#include "rpc/link.h"
+
+#include <assert.h>
+
+#include "net/mem.h"
+#include "rpc/link_internal.h"
+
+struct rpc_link *rpc_link_new(struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg)
+{
+    struct rpc_link *l = bt_calloc(1, sizeof *l);
+    assert(limits->max_out_bytes == 0 || limits->max_out_bytes >= 1024); /* an Error must fit */
+    if (!l)
+        return NULL;
+    l->loop = loop;
+    l->ops = ops;
+    l->limits = limits;
+    l->arg = arg;
+    rpc_calls_ref();
+    return l;
+}
+
+static void take_frame(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms)
+{
+    switch ((enum rpc_kind)frame->h.kind) {
+    case RPC_REQUEST:
+        rpc_link_take_request(l, frame, age_ms);
+        break;
+    case RPC_REPLY:
+        rpc_link_take_reply(l, frame);
+        break;
+    case RPC_EVENT:
+        if (l->ops->event)
+            l->ops->event(l, frame, l->arg);
+        break;
+    case RPC_CANCEL:
+        rpc_link_take_cancel(l, frame);
+        break;
+    }
+}
+
+size_t rpc_link_input(struct rpc_link *l, const uint8_t *data, size_t len)
+{
+    /* What waited here while reading was stopped has used up that much of its time. */
+    uint32_t age_ms = l->paused_ms == 0 ? 0 : (uint32_t)net_now_ms(l->loop) - l->paused_ms;
+    size_t at = 0;
+
+    if (l->paused || l->is_closing)
+        return 0;
+    l->paused_ms = 0;
+    while (at < len && !l->is_closing && !l->paused) {
+        struct rpc_frame frame;
+        size_t used, need;
+        enum bt_err err = rpc_frame_take(data + at, len - at, l->limits->max_frame_bytes, l->limits->allowed_flags, &frame, &used, &need);
+        if (err != BT_OK) {
+            rpc_link_fail(l, err);
+            break;
+        }
+        if (used == 0)
+            break;
+        at += used;
+        take_frame(l, &frame, age_ms);
+    }
+    return at;
+}
+
+void rpc_link_drained(struct rpc_link *l)
+{
+    rpc_link_set_paused(l, RPC_PAUSED_OUTPUT, false);
+    if (!l->was_refused || l->is_closing)
+        return;
+    l->was_refused = false;
+    if (l->ops->drained)
+        l->ops->drained(l, l->arg);
+}
+
+uint64_t rpc_link_sent(const struct rpc_link *l)
+{
+    return l->is_closing ? l->sent : l->written - rpc_link_queued(l);
+}
+
+/*
+ * Calls first, so that whoever hears of them may still see the link; they may fail further ones on it meanwhile.
+ * After a break that the connection found, all of its output may have arrived, unless it never stood.
+ */
+void rpc_link_gone(struct rpc_link *l, enum bt_err why)
+{
+    if (!l->is_closing) {
+        l->sent = l->was_opened ? l->written : 0;
+        l->is_closing = true;
+    }
+    rpc_link_drop_calls(l);
+    rpc_link_fail_outs(l);
+    l->ops->closed(l, why, l->arg);
+    rpc_link_fail_outs(l);
+    net_defer_cancel(l->loop, &l->task);
+    rpc_table_deinit(&l->calls);
+    rpc_table_deinit(&l->outs);
+    if (l->pair)
+        rpc_pair_free(l);
+    bt_free(l);
+    rpc_calls_unref();
+}
+
+/* ---- over a connection ---- */
+
+static size_t conn_bytes(struct net_conn *c, const uint8_t *data, size_t len, void *arg)
+{
+    (void)c;
+    return rpc_link_input(arg, data, len);
+}
+
+static void conn_opened(struct net_conn *c, void *arg)
+{
+    (void)c;
+    ((struct rpc_link *)arg)->was_opened = true;
+}
+
+static void conn_drained(struct net_conn *c, void *arg)
+{
+    (void)c;
+    rpc_link_drained(arg);
+}
+
+static void conn_closed(struct net_conn *c, enum bt_err why, void *arg)
+{
+    (void)c;
+    rpc_link_gone(arg, why);
+}
+
+static const struct net_conn_ops link_conn_ops = { conn_bytes, conn_opened, conn_drained, conn_closed };
+
+enum bt_err rpc_link_accept(struct net_conn *c, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg, struct rpc_link **out)
+{
+    struct rpc_link *l = rpc_link_new(net_conn_loop(c), ops, limits, arg);
+    if (!l) {
+        net_conn_close(c);
+        return BT_ENOMEM;
+    }
+    l->conn = c;
+    l->is_server = true;
+    l->was_opened = true;
+    *out = l;
+    net_conn_start(c, &link_conn_ops, &limits->net, l);
+    return BT_OK;
+}
+
+enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t timeout_ms, const struct rpc_link_ops *ops,
+                          const struct rpc_link_limits *limits, void *arg, struct rpc_link **out)
+{
+    struct rpc_link *l = rpc_link_new(loop, ops, limits, arg);
+    if (!l)
+        return BT_ENOMEM;
+    enum bt_err err = net_dial(loop, address, timeout_ms, &link_conn_ops, &limits->net, l, &l->conn);
+    if (err != BT_OK) {
+        bt_free(l);
+        rpc_calls_unref();
+        return err;
+    }
+    *out = l;
+    return BT_OK;
+}
+
+/* ---- out ---- */
+
+static enum bt_err conn_write(struct rpc_link *l, const void *head, size_t head_len, const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    enum bt_err err = net_conn_write2(l->conn, head, head_len, a, a_len);
+    if (err != BT_OK || b_len == 0)
+        return err;
+    err = net_conn_write_last(l->conn, b, b_len);
+    if (err == BT_OK)
+        return BT_OK;
+    rpc_link_fail(l, err); /* half a frame stands in the queue */
+    return BT_ECLOSING;
+}
+
+enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
+                           const void *b, size_t b_len, bool is_forced)
+{
+    uint8_t head[RPC_HEADER_SIZE];
+    struct rpc_header copy = *h;
+    uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
+    size_t room = max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
+
+    if (l->is_closing)
+        return BT_ECLOSING;
+    if (a_len > room || b_len > room - a_len)
+        return BT_EINVAL;
+    copy.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + a_len + b_len);
+    copy.kind = (uint8_t)kind;
+    rpc_header_encode(&copy, head);
+    enum bt_err err = l->conn ? conn_write(l, head, sizeof head, a, a_len, b, b_len)
+                              : rpc_pair_write(l, head, sizeof head, a, a_len, b, b_len, is_forced);
+    if (err == BT_OK)
+        l->written += sizeof head + a_len + b_len;
+    else if (err == BT_EBUSY)
+        l->was_refused = true;
+    return err;
+}
+
+enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len)
+{
+    struct rpc_header copy = *h;
+    copy.call = 0;
+    copy.timeout_ms = 0;
+    copy.flags = 0;
+    copy.status = 0;
+    return rpc_link_write(l, &copy, RPC_EVENT, payload, len, NULL, 0, false);
+}
+
+/* ---- ending ---- */
+
+static void begin_close(struct rpc_link *l, enum bt_err why)
+{
+    l->sent = l->written - rpc_link_queued(l);
+    l->is_closing = true;
+    if (l->conn)
+        net_conn_fail(l->conn, why);
+    else
+        rpc_pair_close(l, why);
+}
+
+void rpc_link_fail(struct rpc_link *l, enum bt_err why)
+{
+    if (!l->is_closing)
+        begin_close(l, why);
+}
+
+void rpc_link_close(struct rpc_link *l, enum bt_err why)
+{
+    l->is_closed_here = true;
+    rpc_link_fail(l, why);
+}
+
+void rpc_link_finish(struct rpc_link *l, uint32_t linger_ms)
+{
+    if (l->is_closing)
+        return;
+    l->is_closed_here = true;
+    if (l->conn)
+        net_conn_finish(l->conn, linger_ms);
+    else
+        rpc_pair_finish(l);
+}
+
+/* ---- reading ---- */
+
+void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on)
+{
+    uint8_t before = l->paused;
+    l->paused = (uint8_t)(on ? before | bit : before & ~bit);
+    if (l->is_closing || (before == 0) == (l->paused == 0))
+        return;
+    if (l->paused) {
+        l->paused_ms = (uint32_t)net_now_ms(l->loop);
+        if (l->conn)
+            net_conn_pause(l->conn);
+    } else if (l->conn) {
+        net_conn_resume(l->conn);
+    } else {
+        rpc_pair_resumed(l);
+    }
+}
+
+void rpc_link_pause(struct rpc_link *l)
+{
+    rpc_link_set_paused(l, RPC_PAUSED_ABOVE, true);
+}
+
+void rpc_link_resume(struct rpc_link *l)
+{
+    rpc_link_set_paused(l, RPC_PAUSED_ABOVE, false);
+}
+
+/* ---- asking ---- */
+
+void *rpc_link_arg(const struct rpc_link *l)
+{
+    return l->arg;
+}
+
+void rpc_link_set_arg(struct rpc_link *l, const struct rpc_link_ops *ops, void *arg)
+{
+    l->ops = ops;
+    l->arg = arg;
+}
+
+struct net_conn *rpc_link_conn(const struct rpc_link *l)
+{
+    return l->conn;
+}
+
+struct net_loop *rpc_link_loop(const struct rpc_link *l)
+{
+    return l->loop;
+}
+
+uint32_t rpc_link_open_calls(const struct rpc_link *l)
+{
+    return l->calls.count;
+}
+
+size_t rpc_link_queued(const struct rpc_link *l)
+{
+    return l->conn ? net_conn_queued(l->conn) : rpc_pair_queued(l);
+}
+
+bool rpc_link_is_closing(const struct rpc_link *l)
+{
+    return l->is_closing || l->is_closed_here || (l->conn && net_conn_is_closing(l->conn));
+}

@@ -1,0 +1,101 @@
+/*
+ * rpc/link_internal.h: what the files of a link share: link.c (frames in, its end), link_out.c (calls made on it),
+ * call.c (calls that came), link_pair.c (two links joined without a connection).
+ */
+#ifndef BT_RPC_LINK_INTERNAL_H
+#define BT_RPC_LINK_INTERNAL_H
+
+#include "net/loop.h"
+#include "rpc/call.h"
+#include "rpc/link.h"
+#include "rpc/table.h"
+
+#define rpc_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+
+struct rpc_pair_end;
+
+enum { RPC_PAUSED_ABOVE = 1, RPC_PAUSED_OUTPUT = 2 };
+
+struct rpc_link {
+    struct net_loop *loop;
+    struct net_conn *conn;                /* NULL: an end of a pair */
+    struct rpc_pair_end *pair;            /* NULL: a connection */
+    const struct rpc_link_ops *ops;
+    const struct rpc_link_limits *limits;
+    void *arg;
+    struct rpc_table calls;               /* struct rpc_call: came in, not replied yet */
+    struct rpc_table outs;                /* struct rpc_out: made here, not answered yet */
+    struct rpc_out *failed;               /* calls that failed at once, newest first: `task` tells them */
+    struct rpc_out *telling;              /* those of them that are being told, oldest first */
+    struct net_task task;
+    uint64_t written;                     /* bytes that the connection or pair took */
+    uint64_t sent;                        /* once closing: how many of them left */
+    uint32_t next_call;
+    uint32_t paused_ms;                   /* net_now_ms() when reading stopped; 0: input is fresh */
+    uint8_t paused;                       /* RPC_PAUSED_*: reading stops while any is set */
+    bool is_server : 1;                   /* the accepting end, which stops reading while its output is long */
+    bool was_opened : 1;
+    bool was_refused : 1;                 /* a BT_EBUSY was given: ops->drained is owed */
+    bool is_closing : 1;
+    bool is_closed_here : 1;              /* by rpc_link_close(), not by the other end or a fault */
+};
+_Static_assert(sizeof(struct rpc_link) <= 160, "a client's connection has one: it must stay small");
+
+struct rpc_call {
+    struct rpc_entry entry;               /* in link->calls while open and its caller is there; first: they convert by a cast */
+    struct rpc_link *link;                /* NULL: gone, or cancelled */
+    struct net_loop *loop;
+    struct rpc_header h;
+    uint64_t due_ms;                      /* 0: no deadline */
+    void (*on_dead)(void *arg);
+    void *on_dead_arg;
+    bool is_event;                        /* lent to an event's handler: nothing is replied, nothing freed */
+};
+
+enum rpc_out_state { RPC_OUT_IDLE, RPC_OUT_OPEN, RPC_OUT_FAILED };
+
+/* ---- link.c ---- */
+
+struct rpc_link *rpc_link_new(struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg);
+
+/* Take frames apart; returns how many bytes were used. */
+size_t rpc_link_input(struct rpc_link *l, const uint8_t *data, size_t len);
+
+/* The transport's output fell below its low mark. */
+void rpc_link_drained(struct rpc_link *l);
+
+/* The transport has ended: tell all who wait, then ops->closed, then free. */
+void rpc_link_gone(struct rpc_link *l, enum bt_err why);
+
+/* Close because of a fault here or there. */
+void rpc_link_fail(struct rpc_link *l, enum bt_err why);
+
+/* Header (length and kind are set here) and up to two pieces. is_forced: past the limit of a pair. Errors: BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long). */
+enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
+                           const void *b, size_t b_len, bool is_forced);
+uint64_t rpc_link_sent(const struct rpc_link *l);
+void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on);
+
+/* ---- link_out.c ---- */
+
+void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame);
+void rpc_link_fail_outs(struct rpc_link *l);
+
+/* ---- call.c ---- */
+
+void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms);
+void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame);
+void rpc_link_drop_calls(struct rpc_link *l);
+void rpc_calls_ref(void);    /* a link of this thread needs calls; the last _unref frees the spare ones */
+void rpc_calls_unref(void);
+
+/* ---- link_pair.c ---- */
+
+enum bt_err rpc_pair_write(struct rpc_link *l, const void *head, size_t head_len, const void *a, size_t a_len, const void *b, size_t b_len, bool is_forced);
+size_t rpc_pair_queued(const struct rpc_link *l);
+void rpc_pair_resumed(struct rpc_link *l);
+void rpc_pair_close(struct rpc_link *l, enum bt_err why);
+void rpc_pair_finish(struct rpc_link *l);
+void rpc_pair_free(struct rpc_link *l);
+
+#endif

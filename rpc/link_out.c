@@ -1,0 +1,160 @@
+/* rpc/link_out.c: calls that are made on a link: sent, answered, out of time, given up, lost with the link. */
+#include <assert.h>
+
+#include "rpc/link_internal.h"
+
+static struct rpc_out *out_of(struct rpc_entry *entry)
+{
+    return entry ? rpc_container_of(entry, struct rpc_out, entry) : NULL;
+}
+
+/* The last touch of out: its memory may go inside. */
+static void tell(struct rpc_out *out, enum bt_err err)
+{
+    const struct rpc_reply reply = { .err = err, .status = (uint8_t)rpc_status_of(err) };
+    out->state = RPC_OUT_IDLE;
+    out->done(out, &reply);
+}
+
+static void tell_failed(void *arg)
+{
+    struct rpc_link *l = arg;
+    struct rpc_out *newest = l->failed, *oldest = NULL;
+
+    /* In the order in which they were made; one that is made meanwhile waits for the next turn. */
+    l->failed = NULL;
+    while (newest) {
+        struct rpc_out *next = newest->next_failed;
+        newest->next_failed = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    l->telling = oldest;
+    while (l->telling) {
+        struct rpc_out *out = l->telling;
+        l->telling = out->next_failed;
+        tell(out, (enum bt_err)out->err);
+    }
+}
+
+static void fail_soon(struct rpc_link *l, struct rpc_out *out, enum bt_err err)
+{
+    out->state = RPC_OUT_FAILED;
+    out->err = (uint8_t)err;
+    out->next_failed = l->failed;
+    l->failed = out;
+    net_defer(l->loop, &l->task, tell_failed, l);
+}
+
+static void send_cancel(struct rpc_link *l, const struct rpc_out *out)
+{
+    const struct rpc_header h = { .call = out->entry.id };
+    /* When it can't be sent, the other end works for nothing, and its reply is dropped. */
+    (void)rpc_link_write(l, &h, RPC_CANCEL, NULL, 0, NULL, 0, false);
+}
+
+static void set_was_sent(struct rpc_link *l, struct rpc_out *out)
+{
+    out->was_sent = out->end <= rpc_link_sent(l);
+}
+
+static void out_timed_out(void *arg)
+{
+    struct rpc_out *out = arg;
+    struct rpc_link *l = out->link;
+
+    rpc_table_take(&l->outs, out->entry.id);
+    set_was_sent(l, out);
+    send_cancel(l, out);
+    tell(out, BT_ETIMEOUT);
+}
+
+static uint32_t free_call_id(struct rpc_link *l)
+{
+    do {
+        l->next_call++;
+    } while (l->next_call == 0 || rpc_table_find(&l->outs, l->next_call));
+    return l->next_call;
+}
+
+void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out)
+{
+    struct rpc_header copy = *h;
+
+    out->link = l;
+    out->was_sent = false;
+    out->timer = (struct net_timer){ .next = NULL };
+    out->entry.id = copy.call = free_call_id(l);
+    copy.status = 0;
+    enum bt_err err = rpc_link_write(l, &copy, RPC_REQUEST, payload, len, NULL, 0, false);
+    if (err != BT_OK) {
+        fail_soon(l, out, err == BT_ECLOSING && !l->is_closed_here ? BT_EDOWN : err);
+        return;
+    }
+    out->state = RPC_OUT_OPEN;
+    out->end = l->written;
+    rpc_table_add(&l->outs, &out->entry);
+    if (h->timeout_ms > 0)
+        net_timer_start(l->loop, &out->timer, h->timeout_ms, out_timed_out, out);
+}
+
+void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
+{
+    struct rpc_out *out = out_of(rpc_table_take(&l->outs, frame->h.call));
+    const struct rpc_reply reply = {
+        .err = rpc_err_of_status(frame->h.status),
+        .status = frame->h.status,
+        .flags = frame->h.flags,
+        .came = true,
+        .payload = frame->payload,
+        .len = frame->len,
+    };
+
+    if (!out)
+        return; /* given up meanwhile */
+    net_timer_stop(l->loop, &out->timer);
+    out->state = RPC_OUT_IDLE;
+    out->was_sent = true;
+    out->done(out, &reply);
+}
+
+static bool unlink_failed(struct rpc_out **list, const struct rpc_out *out)
+{
+    while (*list && *list != out)
+        list = &(*list)->next_failed;
+    if (!*list)
+        return false;
+    *list = out->next_failed;
+    return true;
+}
+
+void rpc_link_cancel(struct rpc_out *out)
+{
+    struct rpc_link *l = out->link;
+
+    assert(out->state != RPC_OUT_IDLE);
+    if (out->state == RPC_OUT_FAILED) {
+        if (!unlink_failed(&l->failed, out))
+            unlink_failed(&l->telling, out);
+    } else {
+        rpc_table_take(&l->outs, out->entry.id);
+        net_timer_stop(l->loop, &out->timer);
+        send_cancel(l, out);
+    }
+    out->state = RPC_OUT_IDLE;
+}
+
+void rpc_link_fail_outs(struct rpc_link *l)
+{
+    struct rpc_out *out;
+
+    while (l->failed)
+        tell_failed(l);
+    while ((out = out_of(rpc_table_take_any(&l->outs)))) {
+        net_timer_stop(l->loop, &out->timer);
+        set_was_sent(l, out);
+        tell(out, l->is_closed_here ? BT_ECLOSING : BT_EDOWN);
+    }
+    while (l->failed)
+        tell_failed(l);
+}
