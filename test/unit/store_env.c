@@ -72,8 +72,10 @@ void env_deinit(struct store_env *env)
 
 const char *env_path(const struct store_env *env, const char *name)
 {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/%s", env->dir, name);
+    static char paths[2][512];
+    static unsigned turn;
+    char *path = paths[turn++ % 2];
+    snprintf(path, sizeof paths[0], "%s/%s", env->dir, name);
     return path;
 }
 

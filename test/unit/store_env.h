@@ -23,7 +23,7 @@ enum bt_err env_open(struct store_env *env, enum store_mode mode, const struct s
 void env_close(struct store_env *env);  /* the store; it may be opened again */
 void env_deinit(struct store_env *env); /* closes and removes everything */
 
-/* "<dir>/<name>", valid until the next call. */
+/* "<dir>/<name>", valid until the next but one call. */
 const char *env_path(const struct store_env *env, const char *name);
 
 /* Turn the loop until *flag; fails the test after ten seconds. */
