@@ -1,0 +1,182 @@
+/* roles/user.c: the user role: its settings, its start and its end. The handlers stand in user_*.c, by subject. */
+#include "roles/user.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "net/mem.h"
+#include "roles/role.h"
+
+static const struct conf_key user_keys[] = {
+    { "user", "name_min", CONF_INT, "1", 1, TOKEN_NAME_MAX, "bytes", NULL, "Shortest name of an account." },
+    { "user", "name_max", CONF_INT, "64", 1, TOKEN_NAME_MAX, "bytes", NULL, "Longest name of an account." },
+    { "user", "password_min", CONF_INT, "8", 1, PASSWORD_MAX, "bytes", NULL, "Shortest password that is accepted." },
+    { "user", "max_sessions", CONF_INT, "16", 1, 1000, "sessions", NULL, "Live sessions of one user; one more ends the oldest." },
+    { "user", "token_days", CONF_INT, "30", 1, 3650, "days", NULL, "How long a device may resume its session without the password." },
+    { "user", "token_keys", CONF_STRING, "", 0, 1000, NULL, NULL,
+      "File with the keys that sign session tokens, the same on all nodes; empty: token.keys in the data directory." },
+    { "user", "hash_ops", CONF_INT, "2", 1, 20, "passes", NULL, "Cost of a password hash (argon2id) in time." },
+    { "user", "hash_memory", CONF_INT, "19456", 8, 1048576, "KiB", NULL, "Cost of a password hash in memory." },
+    { "user", "hash_parallel", CONF_INT, "2", 1, 64, "hashes", NULL, "Password hashes that are computed at once." },
+    { "user", "hash_queue", CONF_INT, "64", 1, 100000, "hashes", NULL, "Password hashes that wait; one more is refused." },
+    { .section = NULL },
+};
+
+/* ---- operations ---- */
+
+static void user_check_stopped(struct user_role *self);
+
+void *user_op_begin(struct user_role *self, struct rpc_call *call, size_t size)
+{
+    assert(size >= sizeof(struct user_op));
+    struct user_op *op = bt_calloc(1, size);
+    if (!op) {
+        rpc_fail(call, BT_ENOMEM, NULL);
+        return NULL;
+    }
+    op->self = self;
+    op->call = call;
+    op->size = size;
+    self->open_ops++;
+    return op;
+}
+
+void user_op_end(void *arg)
+{
+    struct user_op *op = arg;
+    struct user_role *self = op->self;
+
+    password_wipe(op, op->size);
+    bt_free(op);
+    self->open_ops--;
+    user_check_stopped(self);
+}
+
+void user_op_fail(void *arg, enum bt_err err, const char *detail)
+{
+    struct user_op *op = arg;
+    if (detail)
+        rpc_fail(op->call, err, "%s", detail);
+    else
+        rpc_fail(op->call, err, NULL);
+    user_op_end(op);
+}
+
+/* ---- start and stop ---- */
+
+static void user_each_second(void *arg)
+{
+    struct user_role *self = arg;
+    (void)token_keys_refresh(&self->keys);
+}
+
+static enum bt_err user_open_keys(struct user_role *self, const struct conf *conf, char *why, size_t why_size)
+{
+    char path[1200];
+    const char *set = conf_str(conf, "user", "token_keys");
+
+    snprintf(path, sizeof path, "%s%s", *set ? set : store_data_dir(self->st), *set ? "" : "/token.keys");
+    return token_keys_open(&self->keys, path, store_now_ms(self->st), why, why_size);
+}
+
+static enum bt_err user_open_passwords(struct user_role *self, const struct conf *conf)
+{
+    const struct password_opts opts = {
+        .ops = (uint64_t)conf_int(conf, "user", "hash_ops"),
+        .memory_bytes = (size_t)conf_int(conf, "user", "hash_memory") * 1024,
+        .parallel = (uint32_t)conf_int(conf, "user", "hash_parallel"),
+        .queue = (uint32_t)conf_int(conf, "user", "hash_queue"),
+    };
+    return password_pool_new(self->loop, &opts, &self->passwords);
+}
+
+static void user_ignore(void *arg)
+{
+    (void)arg;
+}
+
+static enum bt_err user_start(const struct role_env *env, void **self_out, char *why, size_t why_size)
+{
+    enum bt_err err = BT_ENOMEM;
+    struct user_role *self = bt_calloc(1, sizeof *self);
+    if (!self)
+        goto fail;
+    self->loop = env->loop;
+    self->st = env->store;
+    self->name_min = (size_t)conf_int(env->conf, "user", "name_min");
+    self->name_max = (size_t)conf_int(env->conf, "user", "name_max");
+    self->password_min = (size_t)conf_int(env->conf, "user", "password_min");
+    self->max_sessions = (size_t)conf_int(env->conf, "user", "max_sessions");
+    self->token_life_ms = conf_int(env->conf, "user", "token_days") * 24 * 3600 * 1000;
+    err = user_open_keys(self, env->conf, why, why_size);
+    if (err != BT_OK)
+        goto fail_keys;
+    err = user_open_passwords(self, env->conf);
+    if (err != BT_OK)
+        goto fail_passwords;
+    err = user_ended_start(self->loop, self->st, self->token_life_ms, user_each_second, self, &self->ended);
+    if (err != BT_OK)
+        goto fail_ended;
+    *self_out = self;
+    return BT_OK;
+
+fail_ended:
+    password_pool_close(self->passwords, user_ignore, NULL);
+fail_passwords:
+    token_keys_wipe(&self->keys);
+    snprintf(why, why_size, "[user] can't start: %s", bt_err_text(err));
+fail_keys:
+    bt_free(self);
+    return err;
+fail:
+    snprintf(why, why_size, "[user] can't start: %s", bt_err_text(err));
+    return err;
+}
+
+/* The end, in order: all operations, the reader of ended sessions, the password pool. */
+static void user_stopped(void *arg)
+{
+    struct user_role *self = arg;
+    void (*cb)(void *) = self->stopped_cb;
+    void *cb_arg = self->stopped_arg;
+    token_keys_wipe(&self->keys);
+    bt_free(self);
+    cb(cb_arg);
+}
+
+static void user_ended_stopped(void *arg)
+{
+    struct user_role *self = arg;
+    password_pool_close(self->passwords, user_stopped, self);
+}
+
+static void user_ops_ended(void *arg)
+{
+    struct user_role *self = arg;
+    user_ended_stop(self->ended, user_ended_stopped, self);
+}
+
+static void user_check_stopped(struct user_role *self)
+{
+    if (self->is_closing && self->open_ops == 0)
+        net_defer(self->loop, &self->stopping, user_ops_ended, self);
+}
+
+static void user_stop(void *self_arg, void (*stopped_cb)(void *arg), void *arg)
+{
+    struct user_role *self = self_arg;
+    self->is_closing = true;
+    self->stopped_cb = stopped_cb;
+    self->stopped_arg = arg;
+    user_check_stopped(self);
+}
+
+const struct role role_user = {
+    .name = "user",
+    .id = RPC_ROLE_USER,
+    .keys = user_keys,
+    .methods = user_methods,
+    .needs_store = true,
+    .start = user_start,
+    .stop = user_stop,
+};
