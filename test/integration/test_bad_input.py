@@ -251,7 +251,7 @@ def test_sql_is_only_text(server, healthy):
 
 
 def test_a_wrong_password_takes_as_long_as_an_unknown_name(make_server):
-    server = make_server({"user.hash_memory_kib": None, "user.hash_passes": None})   # as they come
+    server = make_server({"user.hash_memory": None, "user.hash_ops": None})   # as they come
     c, name = server.connect(), new_name()
     c.register(name)
 
@@ -273,7 +273,7 @@ def test_a_wrong_password_takes_as_long_as_an_unknown_name(make_server):
 
 
 def test_a_flood_of_logins_is_refused_and_others_go_on(make_server):
-    server = make_server({"user.hash_memory_kib": None, "user.hash_passes": None})
+    server = make_server({"user.hash_memory": None, "user.hash_ops": None})
     a, b = server.users("ann", "ben")
     crowd = [server.connect() for _ in range(20)]
     calls = []
