@@ -42,6 +42,9 @@ void conf_free(struct conf *c);
 void conf_declare(struct conf *c, const struct conf_key *keys);
 
 /*
+ * A file has lines of at most 197 bytes: [section], name = value, blank ones. A comment begins with ; or # at the start of
+ * a line or after a blank; so "redis://h/0#1" is a value. What an earlier file set and this one does not is default again.
+ *
  * Read a file over what is set. Nothing of it is applied when anything in it is wrong. On an error, `why` gets one
  * line a person can act on: "bytetalk.ini:12: [chat] windov: no such key; did you mean window?".
  * Errors: BT_ENOTFOUND (no file), BT_EINVAL (unknown section or key, bad value, line too long, key given twice).

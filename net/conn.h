@@ -24,7 +24,7 @@ struct net_conn_ops {
     /*
      * Bytes came up through the layers: all that is unconsumed, oldest first, lent. Returns how many were
      * consumed (whole frames); the rest is kept and shown again, longer, when more comes. May close the
-     * connection, and is then not called again. Not called while reading is paused.
+     * connection, and is then not called again. Not called while reading is paused, nor after net_conn_finish().
      */
     size_t (*bytes)(struct net_conn *c, const uint8_t *data, size_t len, void *arg);
     /* A dialled connection stands. Not called on accepted ones. May be NULL. */
@@ -34,7 +34,8 @@ struct net_conn_ops {
     /*
      * The last call for a connection, exactly once, never inside a call of yours: lends c for the last time.
      * why: BT_OK after net_conn_close()/_finish() and at the peer's orderly end, BT_EDOWN when it broke or was not
-     * reached, BT_ETIMEOUT (dial), BT_EPROTO (a layer's or the framer's objection), BT_EBUSY (peer reads too slowly).
+     * reached or ended within a frame, BT_ETIMEOUT (dial), BT_EPROTO (a layer's or the framer's objection), BT_ENOMEM,
+     * or what net_conn_fail() was given, as BT_EBUSY (peer reads too slowly).
      */
     void (*closed)(struct net_conn *c, enum bt_err why, void *arg);
 };
@@ -43,7 +44,7 @@ struct net_conn_ops {
 struct net_conn_limits {
     uint32_t out_high_bytes; /* more than this queued: net_conn_write() answers BT_EBUSY and takes nothing */
     uint32_t out_low_bytes;  /* see ops->drained */
-    uint32_t in_max_bytes;   /* the longest unconsumed input that is kept; more closes with BT_EPROTO */
+    uint32_t in_max_bytes;   /* the longest unconsumed input that is kept while not paused; more closes with BT_EPROTO */
 };
 
 /*
@@ -56,7 +57,10 @@ enum bt_err net_listen(struct net_loop *loop, const char *address, net_accept_cb
 const char *net_listener_address(const struct net_listener *l); /* numeric, with the true port; lent as long as l lives */
 void net_listener_close(struct net_listener *l);                /* at once no more accepts; frees itself; connections stay */
 
-/* Dial a numeric address. *out may be written to at once: what is queued leaves after the connect. Failing is told by ops->closed. */
+/*
+ * Dial a numeric address. *out may be written to at once: what is queued leaves after the connect. Failing to connect
+ * is told by ops->closed; only BT_EINVAL (address) and BT_ENOMEM are returned, and then there is no connection.
+ */
 enum bt_err net_dial(struct net_loop *loop, const char *address, uint32_t timeout_ms, const struct net_conn_ops *ops,
                      const struct net_conn_limits *limits, void *arg, struct net_conn **out);
 
@@ -80,6 +84,7 @@ size_t net_conn_queued(const struct net_conn *c); /* bytes taken and not yet han
 void net_conn_pause(struct net_conn *c);
 void net_conn_resume(struct net_conn *c);
 
+/* When a peer ends its side in order, what is queued still leaves, within two seconds, before ops->closed. */
 void net_conn_close(struct net_conn *c);                        /* now: what is queued is dropped; repeated calls do nothing */
 void net_conn_fail(struct net_conn *c, enum bt_err why);        /* the same, giving the reason that ops->closed is told */
 void net_conn_finish(struct net_conn *c, uint32_t linger_ms);   /* write what is queued, close the layers in order, then close; linger_ms at most */
@@ -94,8 +99,9 @@ void *net_conn_arg(const struct net_conn *c);
 
 /*
  * Byte layers. A layer turns bytes into bytes both ways (PROXY protocol, TLS, WebSocket; xor in tests). Layers are
- * pushed between net_listen/net_dial and the first bytes; the last pushed is nearest to the framer. A connection
- * without layers pays nothing for them. A layer embeds struct net_layer as its first member.
+ * pushed between net_listen/net_dial and the first bytes; the last pushed is nearest to the framer. They are opened once the
+ * connection stands, the lowest first, and finished in the other order. What a turn wrote comes down to them in few
+ * large pieces, at its end. A connection without layers pays nothing for them. A layer embeds struct net_layer as its first member.
  */
 struct net_layer_ops {
     const char *name;
@@ -118,7 +124,10 @@ struct net_layer {
     struct net_layer *above, *below; /* NULL: the framer, the socket */
     bool is_server;
 };
-/* Takes l (freed through ops->free when the connection goes). Call it from the accept callback, or right after net_dial(). */
+/*
+ * Takes l (freed through ops->free when the connection goes) and sets all but l->ops. Call it from the accept callback,
+ * or right after net_dial(), before anything is written. Without memory the connection closes with BT_ENOMEM.
+ */
 void net_conn_push_layer(struct net_conn *c, struct net_layer *l);
 enum bt_err net_layer_up(struct net_layer *l, const uint8_t *data, size_t len);   /* data is lent to the layer above */
 enum bt_err net_layer_down(struct net_layer *l, const uint8_t *data, size_t len); /* data is copied or encoded */

@@ -136,12 +136,20 @@ enum bt_err net_conn_input(struct net_conn *c, const uint8_t *data, size_t len)
     return err != BT_OK ? err : check_limit(c);
 }
 
+/* libuv reads on as long as reads fill the buffer; given none, it goes on to the next connection and comes back later. */
 static void read_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct net_loop *loop = handle->loop->data;
 
     (void)suggested;
-    *buf = uv_buf_init((char *)read_area(loop), NET_READ_SIZE);
+    if (loop->reader != handle) {
+        loop->reader = handle;
+        loop->reads_in_row = 0;
+    }
+    if (++loop->reads_in_row > NET_READS_IN_ROW)
+        *buf = uv_buf_init(NULL, 0);
+    else
+        *buf = uv_buf_init((char *)read_area(loop), NET_READ_SIZE);
 }
 
 static void read_ended(struct net_conn *c, int status)
@@ -173,7 +181,7 @@ static void read_done(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     const uint8_t *data = (const uint8_t *)buf->base;
     enum bt_err err;
 
-    if (n == 0)
+    if (n == 0 || n == UV_ENOBUFS) /* UV_ENOBUFS: it was not given a buffer, see read_room() */
         return;
     if (n < 0) {
         read_ended(c, (int)n);

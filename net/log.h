@@ -2,7 +2,7 @@
  * net/log.h: structured log lines on stderr: "2026-11-21T05:16:44.123Z info NODE chat: conv 12/7: text key=value".
  *
  * error: a human must act. warn: degraded, went on. info: lifecycle. debug: per request. No passwords, tokens or bodies.
- * Lines are whole (one write each), control characters in arguments come out escaped. Any thread.
+ * Lines are whole (one write each, at most 4 KiB, "..." where cut), control characters in arguments come out escaped. Any thread.
  */
 #ifndef BT_NET_LOG_H
 #define BT_NET_LOG_H
@@ -17,7 +17,7 @@ void log_set_level(enum log_level level);
 /* "error", "warn", "info", "debug". False: no such level. */
 bool log_level_parse(const char *text, enum log_level *level_out);
 
-/* The node's name in every line; copied. Empty before it is known. */
+/* The node's name in every line; copied. Empty (shown as "-") before it is known. */
 void log_set_node(const char *name);
 
 /* Hand each finished line (no newline; lent) to fn instead of stderr; NULL: back to stderr. For tests and, later, syslog. */

@@ -89,6 +89,7 @@ static void on_prepare(uv_prepare_t *handle)
         net_conn_show_all(loop);
     }
     net_conn_flush_all(loop);
+    loop->reader = NULL;
     if (!has_urgent_work(loop))
         uv_idle_stop(&loop->idle);
 }

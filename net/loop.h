@@ -62,7 +62,7 @@ enum bt_err net_work(struct net_loop *loop, net_work_cb *work, net_work_done_cb 
 
 /*
  * A bell that another thread rings: cb runs on the loop at least once after the last net_wake_ring().
- * net_wake_close(): no cb runs after it returns; the memory goes by itself. An open bell keeps the loop running.
+ * net_wake_close(): no cb runs after it returns, and nobody may ring any more; the memory goes by itself. An open bell keeps the loop running.
  */
 struct net_wake;
 enum bt_err net_wake_new(struct net_loop *loop, net_task_cb *cb, void *arg, struct net_wake **out);

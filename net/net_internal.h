@@ -23,6 +23,7 @@
 enum {
     NET_READ_SIZE = 64 * 1024,
     NET_READ_HEADROOM = 4 * 1024, /* before the read buffer: an unfinished frame up to this goes in front of its rest */
+    NET_READS_IN_ROW = 2,         /* of one connection, then the others have their turn */
     NET_LISTEN_BACKLOG = 4096,
     NET_CHUNK_SMALL = 4 * 1024,   /* sizes of output buffers, their header included */
     NET_CHUNK_LARGE = 64 * 1024,
@@ -75,6 +76,8 @@ struct net_loop {
     uint32_t next_conn_id;
     uint32_t works_open;
     uint64_t writes;             /* system calls that wrote output */
+    const uv_handle_t *reader;   /* who got the read buffer last in this turn */
+    unsigned reads_in_row;       /* how often, by itself */
     uint8_t read_room[NET_READ_HEADROOM + NET_READ_SIZE];
 };
 

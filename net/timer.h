@@ -1,7 +1,8 @@
 /*
  * net/timer.h: timers on a hierarchical wheel: start and stop cost O(1) and no system call, memory is the caller's.
  *
- * Resolution is NET_TICK_MS; a timer never fires early and fires at most two ticks plus the turn's length late.
+ * Resolution is NET_TICK_MS. Counted from the true time of the call, not the turn's, a timer never fires early, and at
+ * most two ticks plus the turn's length late. A delay of more than 34 years counts as that.
  * However many timers wait, the loop holds one libuv timer, armed for the next slot that has any.
  */
 #ifndef BT_NET_TIMER_H

@@ -168,6 +168,39 @@ static void many_frames_across_read_buffers_stay_whole(void **state)
     free(wire);
 }
 
+static int flood_fd;
+static size_t flood_sent;
+
+/* Refill the kernel's buffers from within the read callback, so that there is always more to read. */
+static void flood(struct end *e)
+{
+    static const uint8_t bytes[NET_READ_SIZE];
+    ssize_t n;
+
+    (void)e;
+    while (flood_sent < 8 << 20 && (n = send(flood_fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        flood_sent += (size_t)n;
+}
+
+static void a_flooding_peer_gets_its_share_of_a_turn_only(void **state)
+{
+    struct aid *a = *state;
+    size_t most = 0;
+
+    flood_fd = aid_raw_connect(a);
+    flood_sent = 0;
+    a->server.on_bytes = flood;
+    flood(NULL);
+    while (a->server.got_len < 8 << 20) {
+        size_t shown = a->server.shown;
+
+        net_loop_turn(a->loop, 10);
+        most = a->server.shown - shown > most ? a->server.shown - shown : most;
+    }
+    assert_int_equal(most, NET_READS_IN_ROW); /* reached, and not passed */
+    close(flood_fd);
+}
+
 static void too_long_an_unfinished_frame_closes(void **state)
 {
     struct aid *a = *state;
@@ -494,6 +527,7 @@ int main(void)
         TEST(frames_survive_any_split),
         TEST(a_long_frame_in_small_pieces_is_put_together),
         TEST(many_frames_across_read_buffers_stay_whole),
+        TEST(a_flooding_peer_gets_its_share_of_a_turn_only),
         TEST(too_long_an_unfinished_frame_closes),
         TEST(a_slow_reader_is_refused_then_drained),
         TEST(a_reader_too_slow_is_dropped_with_its_reason),
