@@ -4,6 +4,8 @@
  * write stands before the COMMIT returned.
  */
 #define LOG_MODULE "sqlite"
+#include <errno.h>
+
 #include "net/log.h"
 #include "store/sqlite_internal.h"
 
@@ -96,12 +98,14 @@ static void fail_all(struct sqlite_job *jobs, enum bt_err err)
 /*
  * An error of COMMIT itself. Without room the commit record is cut short, so nothing stands. After any other error the
  * record may or may not be in the log already, and a crash right now would let the next start find it.
+ * sys: errno after the COMMIT, which SQLite keeps for other statements only.
  */
-static void commit_failed(struct sqlite_conn *conn, struct sqlite_job *jobs, int rc)
+static void commit_failed(struct sqlite_conn *conn, struct sqlite_job *jobs, int rc, int sys)
 {
+    bool no_room = rc == SQLITE_FULL || (rc == SQLITE_IOERR_WRITE && (sys == ENOSPC || sys == EDQUOT || sys == EFBIG));
     sqlite_err_of(conn, rc);
     roll_back(conn);
-    fail_all(jobs, (rc & 0xff) == SQLITE_FULL ? BT_EFULL : BT_EUNSURE);
+    fail_all(jobs, no_room ? BT_EFULL : BT_EUNSURE);
 }
 
 static void commit(struct sqlite_conn *conn, struct sqlite_job *jobs)
@@ -113,9 +117,10 @@ static void commit(struct sqlite_conn *conn, struct sqlite_job *jobs)
         roll_back(conn);
         return;
     }
+    errno = 0;
     int rc = control_rc(conn, "COMMIT");
     if (rc != SQLITE_OK) {
-        commit_failed(conn, jobs, rc);
+        commit_failed(conn, jobs, rc, errno);
         return;
     }
     leader->is_leader = true;

@@ -132,7 +132,7 @@ static void a_many_row_insert_is_all_or_nothing(void **state)
     struct store_env *env = *state;
     struct env_answer a = { 0 }, b = { 0 };
     struct db_val rows[40][2];
-    char names[40][8];
+    char names[40][16];
     for (int i = 0; i < 40; i++) {
         snprintf(names[i], sizeof names[i], "n%d", i);
         rows[i][0] = db_bytes(names[i], strlen(names[i]));
@@ -178,7 +178,7 @@ static void grouped_writes_keep_their_own_outcomes(void **state)
     struct env_answer a[90] = { 0 };
     uint64_t commits = env->db->stats.commits;
     for (int i = 0; i < 90; i++) { /* every third repeats its predecessor's key */
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "k%d", i % 3 == 2 ? i - 1 : i);
         struct db_list *list = db_list_new(env->db);
         db_list_add(list, INSERT_RANGE, range_row(name, i), 2, 1);
@@ -325,7 +325,7 @@ static void closing_finishes_what_is_queued_and_refuses_the_rest(void **state)
     struct env_answer a[20] = { 0 }, late = { 0 }, late_read = { 0 };
     bool closed = false;
     for (int i = 0; i < 20; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "c%d", i);
         db_exec(env->db, INSERT_RANGE, range_row(name, i), 2, 1, env_answer_done, &a[i]);
     }
@@ -349,7 +349,7 @@ static void a_failed_allocation_is_answered_and_harms_nothing(void **state)
     struct store_env *env = *state;
     for (long n = 0; n < 12; n++) {
         struct env_answer a = { 0 };
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "m%ld", n);
         bt_mem_fail_after(n);
         db_exec(env->db, INSERT_RANGE, range_row(name, 1), 2, 1, env_answer_done, &a);
