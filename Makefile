@@ -45,6 +45,9 @@ CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %sc
 UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID)))
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
 
+# What is generated stays, and so do the objects of tests.
+.SECONDARY:
+
 # For the targets that call make: use all processors, unless a number was given.
 JOBS      = $(if $(findstring j,$(filter -j% --jobserver%,$(MAKEFLAGS))),,-j$(shell nproc))
 
