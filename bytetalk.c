@@ -21,6 +21,8 @@ static int print_config(void)
 
     if (settings_new(roles, &conf) != BT_OK)
         return EXIT_FAILED;
+    puts("# ByteTalk's settings. Every key stands here with its default; what is left out keeps it. An unknown key or a bad\n"
+         "# value stops the start. docs/OPERATIONS.md says more. Printed by bytetalk --print-config.\n");
     conf_print(conf, stdout);
     conf_free(conf);
     return EXIT_DONE;

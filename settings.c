@@ -30,22 +30,24 @@ static const struct conf_key main_keys[] = {
     { .section = NULL },
 };
 
+/* In this order they are printed: what an operator looks for first comes first. */
 enum bt_err settings_new(const struct role *const *roles, struct conf **out)
 {
     enum bt_err err = conf_new(out);
+    size_t n = 0;
 
     if (err != BT_OK)
         return err;
-    conf_declare(*out, main_keys);
+    conf_declare(*out, store_keys);
+    while (roles[n])
+        n++;
+    /* Those of roles that are not served here too: one file does for all nodes. The proxy is the last to start. */
+    while (n-- > 0)
+        conf_declare(*out, roles[n]->keys);
     conf_declare(*out, rpc_keys);
     conf_declare(*out, registry_keys);
     conf_declare(*out, presence_keys);
-    conf_declare(*out, store_keys);
-    /* Those of roles that are not served here too: one file does for all nodes. */
-    for (; *roles; roles++) {
-        if ((*roles)->keys)
-            conf_declare(*out, (*roles)->keys);
-    }
+    conf_declare(*out, main_keys);
     return BT_OK;
 }
 
