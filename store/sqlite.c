@@ -123,14 +123,14 @@ static enum bt_err refusal(const struct sqlite_db *db, const struct sqlite_job *
 static void job_start(struct sqlite_db *db, struct sqlite_job *job)
 {
     job->cost = db_list_len(job->list);
-    job->done.err = refusal(db, job);
-    if (job->done.err == BT_OK) {
+    bool is_refused = (job->done.err = refusal(db, job)) != BT_OK; /* job is not ours any more once it is queued */
+    if (!is_refused) {
         db_list_seal(job->list);
         job->due_us = net_clock_us() + (uint64_t)db->timeout_ms * 1000;
     }
     db->load += job->cost;
     pthread_mutex_lock(&db->lock);
-    if (job->done.err != BT_OK) {
+    if (is_refused) {
         sqlite_queue_push(&db->done, job);
     } else if (job->is_query) {
         sqlite_queue_push(&db->reads, job);
@@ -140,7 +140,7 @@ static void job_start(struct sqlite_db *db, struct sqlite_job *job)
         pthread_cond_signal(&db->to_writer);
     }
     pthread_mutex_unlock(&db->lock);
-    if (job->done.err != BT_OK)
+    if (is_refused)
         net_wake_ring(db->wake);
 }
 

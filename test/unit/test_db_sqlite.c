@@ -178,7 +178,7 @@ static void grouped_writes_keep_their_own_outcomes(void **state)
     struct env_answer a[90] = { 0 };
     uint64_t commits = env->db->stats.commits;
     for (int i = 0; i < 90; i++) { /* every third repeats its predecessor's key */
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "k%d", i % 3 == 2 ? i - 1 : i);
         struct db_list *list = db_list_new(env->db);
         db_list_add(list, INSERT_RANGE, range_row(name, i), 2, 1);
@@ -325,7 +325,7 @@ static void closing_finishes_what_is_queued_and_refuses_the_rest(void **state)
     struct env_answer a[20] = { 0 }, late = { 0 }, late_read = { 0 };
     bool closed = false;
     for (int i = 0; i < 20; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "c%d", i);
         db_exec(env->db, INSERT_RANGE, range_row(name, i), 2, 1, env_answer_done, &a[i]);
     }
@@ -349,7 +349,7 @@ static void a_failed_allocation_is_answered_and_harms_nothing(void **state)
     struct store_env *env = *state;
     for (long n = 0; n < 12; n++) {
         struct env_answer a = { 0 };
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "m%ld", n);
         bt_mem_fail_after(n);
         db_exec(env->db, INSERT_RANGE, range_row(name, 1), 2, 1, env_answer_done, &a);
