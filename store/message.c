@@ -99,26 +99,49 @@ void store_message_newest(struct store *st, uint64_t hi, uint64_t lo, size_t n, 
     db_query(store_db(st), sql, vals, 3, cb, arg);
 }
 
-/* Look-ups by the unique key, up to sixteen in one statement; unused places ask for what can't exist. */
-#define FIND_1 "SELECT " ID_COLUMNS " FROM message WHERE hi = ? AND lo = ? AND sender_id = ? AND client_msg_id = ?"
-#define FIND_4 FIND_1 " UNION ALL " FIND_1 " UNION ALL " FIND_1 " UNION ALL " FIND_1
-#define FIND_16 FIND_4 " UNION ALL " FIND_4 " UNION ALL " FIND_4 " UNION ALL " FIND_4
+/* Look-ups by a key, up to sixteen in one statement; unused places ask for what can't exist. */
+#define TIMES_4(s) s " UNION ALL " s " UNION ALL " s " UNION ALL " s
+#define FIND_ID "SELECT " ID_COLUMNS " FROM message WHERE hi = ? AND lo = ? AND sender_id = ? AND client_msg_id = ?"
+#define FIND_SEQ "SELECT " ID_COLUMNS " FROM message WHERE hi = ? AND lo = ? AND seq = ?"
+
+/* n of `width` places are used. */
+static size_t find_width(size_t n)
+{
+    assert(n > 0 && n <= STORE_FIND_MAX);
+    return n == 1 ? 1 : n <= 4 ? 4 : STORE_FIND_MAX;
+}
 
 void store_message_find(struct store *st, const struct store_message_id *ids, size_t n, db_rows_cb *cb, void *arg)
 {
-    static const char sql_1[] = FIND_1, sql_4[] = FIND_4, sql_16[] = FIND_16;
-    size_t width = n == 1 ? 1 : n <= 4 ? 4 : STORE_FIND_MAX;
+    static const char sql_1[] = FIND_ID, sql_4[] = TIMES_4(FIND_ID), sql_16[] = TIMES_4(TIMES_4(FIND_ID));
+    static const struct store_message_id nothing = { .hi = UINT64_MAX };
+    size_t width = find_width(n);
     struct db_val vals[STORE_FIND_MAX * 4];
 
-    assert(n > 0 && n <= STORE_FIND_MAX);
     for (size_t i = 0; i < width; i++) {
-        const struct store_message_id *id = i < n ? &ids[i] : NULL;
-        vals[i * 4] = db_int(id ? (int64_t)id->hi : -1);
-        vals[i * 4 + 1] = db_int(id ? (int64_t)id->lo : -1);
-        vals[i * 4 + 2] = db_int(id ? (int64_t)id->sender_id : -1);
-        vals[i * 4 + 3] = db_int(id ? (int64_t)id->client_msg_id : -1);
+        const struct store_message_id *id = i < n ? &ids[i] : &nothing;
+        vals[i * 4] = db_int((int64_t)id->hi);
+        vals[i * 4 + 1] = db_int((int64_t)id->lo);
+        vals[i * 4 + 2] = db_int((int64_t)id->sender_id);
+        vals[i * 4 + 3] = db_int((int64_t)id->client_msg_id);
     }
     db_query(store_db(st), width == 1 ? sql_1 : width == 4 ? sql_4 : sql_16, vals, width * 4, cb, arg);
+}
+
+void store_message_find_seqs(struct store *st, const struct store_message_id *ids, size_t n, db_rows_cb *cb, void *arg)
+{
+    static const char sql_1[] = FIND_SEQ, sql_4[] = TIMES_4(FIND_SEQ), sql_16[] = TIMES_4(TIMES_4(FIND_SEQ));
+    static const struct store_message_id nothing = { .hi = UINT64_MAX };
+    size_t width = find_width(n);
+    struct db_val vals[STORE_FIND_MAX * 3];
+
+    for (size_t i = 0; i < width; i++) {
+        const struct store_message_id *id = i < n ? &ids[i] : &nothing;
+        vals[i * 3] = db_int((int64_t)id->hi);
+        vals[i * 3 + 1] = db_int((int64_t)id->lo);
+        vals[i * 3 + 2] = db_int((int64_t)id->seq);
+    }
+    db_query(store_db(st), width == 1 ? sql_1 : width == 4 ? sql_4 : sql_16, vals, width * 3, cb, arg);
 }
 
 void store_message_at(struct store *st, uint64_t hi, uint64_t lo, uint64_t seq, db_rows_cb *cb, void *arg)

@@ -55,6 +55,8 @@ void store_message_newest(struct store *st, uint64_t hi, uint64_t lo, size_t n, 
 /* Those of up to STORE_FIND_MAX ids (their first four fields) that stand in a log, in no order. One round trip. Rows: store_message_id_of(). */
 enum { STORE_FIND_MAX = 16 };
 void store_message_find(struct store *st, const struct store_message_id *ids, size_t n, db_rows_cb *cb, void *arg);
+/* The same by hi, lo and seq. */
+void store_message_find_seqs(struct store *st, const struct store_message_id *ids, size_t n, db_rows_cb *cb, void *arg);
 struct store_message_id store_message_id_of(const struct db_rows *rows, size_t r);
 
 /* One message by seq: what an edit or recall must know of what it refers to; no row: there is none. Rows: store_message_of(). */

@@ -1,0 +1,287 @@
+/*
+ * roles/chat.h: what the files of the chat role share. The road of a request:
+ *
+ *   chat.c (check its form, make an op) -> chat_conv.c (open the conversation, keep the order) -> chat_check.c (repeat?
+ *   allowed?) -> chat_batch.c (many-row insert) or chat_change.c (an atomic list: edit, recall, members, first message)
+ *   -> chat_push.c (answer the sender, then push to whom presence knows).
+ *
+ * A conversation takes its ops in the order in which they came. Loop thread only.
+ */
+#ifndef BT_ROLES_CHAT_H
+#define BT_ROLES_CHAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/loop.h"
+#include "net/timer.h"
+#include "proto/client.pb.h"
+#include "proto/node.pb.h"
+#include "roles/role.h"
+#include "rpc/call.h"
+#include "rpc/rpc.h"
+#include "store/conversation.h"
+#include "store/message.h"
+#include "store/presence.h"
+
+struct chat_conv;
+struct chat_batch;
+
+enum chat_op_kind { OP_SEND, OP_EDIT, OP_RECALL, OP_SIGNAL, OP_APPLY, OP_DROP };
+
+struct chat;
+
+/* Anything that waits for a look at presence: a committed op, a notification, a question. err: presence can't be read now. */
+struct chat_wait {
+    struct chat_wait *next;
+    void (*run)(struct chat *chat, struct chat_wait *w, enum bt_err err);
+};
+
+/* One request on its way. It is freed once it has been answered and, when it stands in the log, pushed. */
+struct chat_op {
+    struct chat_wait wait;      /* first: it waits to be pushed */
+    struct chat_op *next;       /* on one of its conversation's lists, or a batch's, or the push queue */
+    struct chat_op *twins;      /* repeats that came while it was under way: answered like it */
+    struct chat_op *ids_next;   /* chat->ids, while it is queued or being written */
+    struct chat_conv *conv;
+    struct rpc_call *call;      /* NULL: nobody waits for the answer any more */
+    enum chat_op_kind kind;
+    bool look;                  /* look into the log before writing: it may stand there already */
+    bool is_listed;             /* in chat->ids */
+    bool is_unsure;             /* a write of it was sent and its outcome is not known */
+    uint8_t tries;
+    uint64_t except_session;    /* who needs no push */
+    uint64_t trace;
+    uint64_t also_push;         /* a user who is no member any more, and is told nevertheless; 0: none */
+    struct store_message row;   /* its texts point into text[] */
+    Membership change;          /* OP_APPLY; its texts point into text[] */
+    uint64_t request_id;        /* OP_APPLY CREATED */
+    bool has_row;               /* OP_APPLY: the user it is about has a member row, which was: */
+    struct store_member was;
+    size_t size;                /* of this allocation */
+    uint8_t text[];             /* what the digest is of: fixed fields, content type, body */
+};
+
+struct chat_member {
+    uint64_t user_id;
+    int64_t muted_until_ms;
+    uint64_t joined_seq;
+    uint32_t role;
+};
+
+/* What the window remembers of a message. */
+struct chat_recent {
+    uint64_t sender_id, client_msg_id, seq, digest;
+    int64_t sent_ms;
+};
+
+struct chat_ops {
+    struct chat_op *first, **last;
+};
+
+enum chat_conv_state {
+    CONV_UNKNOWN,  /* nothing is known, or what was known may be stale */
+    CONV_LOADING,  /* reading tail and window, then members or rights */
+    CONV_READY,
+};
+
+struct chat_conv {
+    struct chat_conv *hash_next;
+    struct chat_conv *lru_prev, *lru_next;
+    struct chat_conv *dirty_next;      /* on chat->dirty: has ready ops and no batch */
+    struct chat *chat;
+    uint64_t hi, lo;
+    enum chat_conv_state state;
+    bool is_dirty;
+    bool is_stale;                     /* what is known may be wrong: read anew once nothing is being written */
+    bool is_large;                     /* on chat->large: keeps `online` */
+    bool is_unborn;                    /* a 1:1 without member rows: the first message writes them */
+    bool group_exists, group_disbanded;
+    int32_t join_mode;
+    struct store_pair pair;            /* lo != 0 */
+    uint64_t rights_ms;                /* net_now_ms() when a 1:1's rights were read; 0: never */
+    uint64_t db_generation;            /* of the store's connection when the tail was read */
+    uint64_t head_seq;                 /* of the last message that stands */
+    int64_t head_ms;
+    uint64_t solo_until_ms;            /* writes in statements of its own: its batches met the fence */
+
+    struct chat_ops waiting;           /* came, not yet checked */
+    struct chat_ops ready;             /* checked, to be written by the next batch */
+    struct chat_op *busy;              /* the op that everything else here waits for: a look-up or a list under way */
+    struct net_timer retry;            /* until the busy op, whose outcome is unknown, is written again */
+    struct chat_batch *batch;          /* under way, at most one */
+    uint32_t pins;                     /* committed ops that wait to be pushed */
+
+    struct chat_member *members;       /* by rising user id */
+    size_t nmembers, members_cap;
+    uint64_t *online;                  /* is_large: members that presence knows to be connected */
+    size_t nonline, online_cap;
+    bool online_known;
+    uint64_t newest_joined_seq;        /* no member joined after that */
+    struct chat_conv *large_next;
+
+    struct chat_recent *window;        /* a ring of the newest; allocated as it fills */
+    uint32_t window_n, window_cap, window_at;
+};
+
+/* One user at one node, in the copy of presence: an open-addressed table, a user at two nodes has two places. */
+struct chat_trace {
+    uint64_t user_id; /* 0: free */
+    uint32_t node;
+};
+
+/* Receivers of one push at one proxy. */
+struct chat_fan {
+    uint64_t *users;
+    size_t n, cap;
+    bool has_lost;    /* its queue refused a push: told when there is room */
+};
+
+struct chat_settings {
+    uint32_t window, body_max, signal_max, batch_rows, batches;
+    size_t queue, queue_bytes, conversations, batch_bytes, max_members;
+    bool strangers;
+};
+
+struct chat {
+    struct role_env env;
+    struct chat_settings set;
+
+    struct chat_conv **convs;          /* hash by key, power of two */
+    size_t nconvs, convs_cap;
+    struct chat_conv *lru_first, *lru_last; /* first: used last */
+    struct chat_conv *dirty_first, **dirty_last;
+    struct chat_conv *large;
+
+    struct chat_op **ids;              /* hash of the ids that are queued or being written */
+    size_t nids, ids_cap;
+    size_t nops, op_bytes;
+
+    struct net_task flush_task;
+    uint32_t nflying;
+    struct store_message *rows;        /* room for batch_rows, while a statement is made */
+    struct chat_batch *flying;         /* those under way */
+
+    struct chat_trace *traces;         /* power of two */
+    size_t ntraces, traces_cap;
+    uint64_t presence_generation, presence_position;
+    bool presence_reading;
+    struct chat_wait *waits, **waits_last;   /* for the next read */
+    struct chat_wait *reading;               /* for the read under way */
+
+    struct chat_fan *fan;              /* by presence node number */
+    uint32_t *fan_used;
+    size_t nfan, nfan_used;
+    uint8_t *event, *push;             /* an encoded event; an encoded PushEvent */
+    size_t event_cap, push_cap;
+
+    uint64_t solo_sender[64];          /* senders whose repeats met the fence, and until when they are looked up first */
+    uint64_t solo_until[64];
+
+    void (*idle_cb)(void *arg);        /* draining or stopping: called once nothing is under way */
+    void *idle_arg;
+    struct net_task idle_task;
+};
+
+/* ---- chat_op.c ------------------------------------------------------------------------------------------------------------ */
+
+void chat_ops_init(struct chat_ops *ops);
+void chat_ops_push(struct chat_ops *ops, struct chat_op *op);
+void chat_ops_unshift(struct chat_ops *ops, struct chat_op *op);
+void chat_ops_prepend(struct chat_ops *ops, struct chat_ops *front); /* front's ops before its own; front is spent */
+struct chat_op *chat_ops_pop(struct chat_ops *ops);
+
+/* An op with room for its texts, its digest's input filled in; NULL: no memory. Counts towards the queue's limits until freed. */
+struct chat_op *chat_op_new(struct chat *chat, enum chat_op_kind kind, struct rpc_call *call, int32_t row_kind, uint64_t refers_to_seq,
+                            struct rpc_bytes content_type, struct rpc_bytes body);
+void chat_op_free(struct chat *chat, struct chat_op *op);
+
+/* Answer everybody who waits for it. */
+void chat_op_reply(struct chat_op *op);                                                         /* SendReply or GroupReply of its row */
+void chat_op_fail(struct chat_op *op, enum bt_err err, const char *detail);
+void chat_op_end(struct chat *chat, struct chat_op *op, enum bt_err err, const char *detail);   /* unlist, fail, free */
+
+/* The ids under way. chat_ids_find: the op with that id in that conversation, or NULL. */
+enum bt_err chat_ids_add(struct chat *chat, struct chat_op *op);
+void chat_ids_remove(struct chat *chat, struct chat_op *op);
+struct chat_op *chat_ids_find(const struct chat *chat, const struct chat_op *like);
+
+/* ---- chat_conv.c ---------------------------------------------------------------------------------------------------------- */
+
+/* The open conversation, opened now if need be; NULL: no memory. chat_conv_find only looks. */
+struct chat_conv *chat_conv_get(struct chat *chat, uint64_t hi, uint64_t lo);
+struct chat_conv *chat_conv_find(const struct chat *chat, uint64_t hi, uint64_t lo);
+void chat_conv_free(struct chat_conv *c);
+void chat_conv_trim(struct chat *chat);              /* close the least used beyond the limit */
+void chat_conv_submit(struct chat_conv *c, struct chat_op *op);
+void chat_conv_run(struct chat_conv *c);             /* take waiting ops as far as they can go */
+void chat_conv_recheck(struct chat_conv *c);         /* ready ops are to be checked again */
+void chat_conv_forget(struct chat_conv *c);          /* the same, and what it knows is read anew before */
+void chat_conv_unbusy(struct chat_conv *c);          /* the busy op is done with: go on */
+
+struct chat_member *chat_conv_member(const struct chat_conv *c, uint64_t user_id);
+enum bt_err chat_conv_put_member(struct chat_conv *c, const struct chat_member *m);
+void chat_conv_drop_member(struct chat_conv *c, uint64_t user_id);
+
+const struct chat_recent *chat_conv_recall(const struct chat_conv *c, uint64_t sender_id, uint64_t client_msg_id);
+void chat_conv_remember(struct chat_conv *c, const struct chat_recent *r);
+
+/* ---- chat_check.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Decide on an op whose turn has come: answer it, make it ready, or make it busy. */
+void chat_check(struct chat_conv *c, struct chat_op *op);
+
+/* Is the sender of the op looked up first, since his repeats met the fence? And remember that they did. */
+bool chat_is_solo(const struct chat *chat, uint64_t sender_id);
+void chat_set_solo(struct chat *chat, uint64_t sender_id);
+enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_TRIES = 8 };
+
+/* Answer an op whose id stands in the log already: its seq, or ALREADY_EXISTS when it was another message. Frees it. */
+void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint64_t digest, int64_t sent_ms);
+
+/* ---- chat_batch.c ----------------------------------------------------------------------------------------------------------- */
+
+void chat_batch_schedule(struct chat_conv *c); /* it has ready ops */
+void chat_batch_flush(void *chat_arg);
+void chat_batch_stop(struct chat *chat);       /* give up what waits to be settled: its senders are told UNKNOWN */
+uint32_t chat_backoff_ms(uint32_t tries);
+
+/* An op stands in the log at its row.seq: remember it, answer, push. Takes op. */
+void chat_committed(struct chat_conv *c, struct chat_op *op);
+
+/* ---- chat_change.c ------------------------------------------------------------------------------------------------------------ */
+
+/* Write the busy op in an atomic list of its own: an edit, a recall, a change of members, the first message of a 1:1. */
+void chat_change_start(struct chat_conv *c, struct chat_op *op);
+void chat_change_stop(struct chat_conv *c);    /* give up, as chat_batch_stop */
+
+/* chat_apply.c: the rows of a change of a group, from the state that c holds. was: the member row of the user it is about, or NULL. */
+enum bt_err chat_apply_check(struct chat_conv *c, struct chat_op *op, const struct store_member *was, bool *is_change_out, const char **detail_out);
+void chat_apply_add(struct chat_conv *c, struct chat_op *op, struct db_list *list);
+void chat_apply_done(struct chat_conv *c, struct chat_op *op); /* the cached state after the commit */
+
+/* ---- chat_presence.c ---------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Run w with a copy of presence that is not older than this call: at once, inside it, when nothing has changed and nobody
+ * waits, else after a read. In the order of the calls.
+ */
+void chat_presence_look(struct chat *chat, struct chat_wait *w);
+bool chat_presence_has(const struct chat *chat, uint64_t user_id);
+
+/* Iterate over the nodes of a user: at = 0 first; false: no more. */
+bool chat_presence_next(const struct chat *chat, uint64_t user_id, size_t *at, uint32_t *node_out);
+
+/* ---- chat_push.c ---------------------------------------------------------------------------------------------------------------- */
+
+void chat_push_op(struct chat *chat, struct chat_op *op);      /* a committed op, or a signal: to the members; takes op */
+void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace); /* to these users, wherever they are */
+void chat_push_news(const char *address, enum rpc_link_news news, void *chat_arg);
+void chat_push_stop(struct chat *chat);
+
+/* ---- chat.c ---------------------------------------------------------------------------------------------------------------------- */
+
+void chat_maybe_idle(struct chat *chat);
+
+#endif

@@ -1,0 +1,403 @@
+/*
+ * roles/chat_batch.c: ready messages of all conversations go out together, in one many-row insert.
+ *
+ * While one batch is being written the next collects, so batches grow with the load and cost no delay without it. The
+ * keys of the table are the fence: when a seq or an id stands already, nothing of the batch was written, and a look at
+ * what stands tells what to answer and what to write again. A write whose outcome is unknown is written again with the same
+ * seqs until the outcome is known, and its conversations wait for that.
+ */
+#include "roles/chat.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "net/mem.h"
+#include "store/store.h"
+
+#define LOG_MODULE "chat"
+#include "net/log.h"
+
+struct chat_batch {
+    struct chat_batch *next, *prev; /* chat->flying */
+    struct chat *chat;
+    struct chat_ops ops;            /* by conversation, then seq */
+    size_t n, bytes;
+    size_t open;                    /* queries of a settlement under way */
+    enum bt_err settle_err;
+    uint32_t tries;
+    bool is_unsure;
+    struct net_timer retry;
+    struct chat_conv **convs;
+    size_t nconvs;
+    struct store_message_id *found; /* by op: what stands under its id; then by conversation: what stands at its next seq */
+};
+
+static void batch_write(struct chat_batch *b);
+
+uint32_t chat_backoff_ms(uint32_t tries)
+{
+    return tries < 5 ? 50u << tries : 1000;
+}
+
+static void dirty_add(struct chat_conv *c)
+{
+    struct chat *chat = c->chat;
+
+    c->is_dirty = true;
+    c->dirty_next = NULL;
+    *chat->dirty_last = c;
+    chat->dirty_last = &c->dirty_next;
+}
+
+static struct chat_conv *dirty_pop(struct chat *chat)
+{
+    struct chat_conv *c = chat->dirty_first;
+
+    chat->dirty_first = c->dirty_next;
+    if (chat->dirty_first == NULL)
+        chat->dirty_last = &chat->dirty_first;
+    c->is_dirty = false;
+    return c;
+}
+
+void chat_batch_schedule(struct chat_conv *c)
+{
+    struct chat *chat = c->chat;
+
+    if (!c->is_dirty && c->batch == NULL && c->ready.first != NULL)
+        dirty_add(c);
+    if (chat->dirty_first != NULL && chat->nflying < chat->set.batches)
+        net_defer(chat->env.loop, &chat->flush_task, chat_batch_flush, chat);
+}
+
+/* ---- the end of a batch ---------------------------------------------------------------------------------------------------- */
+
+static void batch_free(struct chat_batch *b)
+{
+    struct chat *chat = b->chat;
+
+    *(b->prev != NULL ? &b->prev->next : &chat->flying) = b->next;
+    if (b->next != NULL)
+        b->next->prev = b->prev;
+    chat->nflying--;
+    net_timer_stop(chat->env.loop, &b->retry);
+    bt_free(b->convs);
+    bt_free(b->found);
+    bt_free(b);
+}
+
+/* Its conversations go on; then the next batch goes out. */
+static void batch_end(struct chat_batch *b)
+{
+    struct chat *chat = b->chat;
+
+    assert(b->ops.first == NULL);
+    for (size_t i = 0; i < b->nconvs; i++)
+        b->convs[i]->batch = NULL;
+    for (size_t i = 0; i < b->nconvs; i++) {
+        chat_batch_schedule(b->convs[i]);
+        chat_conv_run(b->convs[i]);
+    }
+    batch_free(b);
+    if (chat->dirty_first != NULL)
+        net_defer(chat->env.loop, &chat->flush_task, chat_batch_flush, chat);
+    chat_conv_trim(chat);
+    chat_maybe_idle(chat);
+}
+
+static void batch_fail(struct chat_batch *b, enum bt_err err)
+{
+    struct chat_op *op;
+    enum bt_err told = err == BT_ETIMEOUT ? BT_EDOWN : err; /* dropped from the store's queue: nothing was done */
+
+    log_warn("batch of %zu messages not written: %s", b->n, bt_err_text(err));
+    while ((op = chat_ops_pop(&b->ops)) != NULL)
+        chat_op_end(b->chat, op, told, NULL);
+    batch_end(b);
+}
+
+void chat_committed(struct chat_conv *c, struct chat_op *op)
+{
+    const struct store_message *m = &op->row;
+
+    if (m->seq > c->head_seq) {
+        c->head_seq = m->seq;
+        c->head_ms = m->sent_ms;
+    }
+    chat_conv_remember(c, &(struct chat_recent){ m->sender_id, m->client_msg_id, m->seq, m->digest, m->sent_ms });
+    chat_ids_remove(c->chat, op);
+    c->pins++;
+    chat_push_op(c->chat, op);
+}
+
+/* ---- the fence ---------------------------------------------------------------------------------------------------------------- */
+
+/* The next try of an op that the fence threw back. Its place is before everything that its conversation still holds. */
+static void try_again(struct chat_op *op, struct chat_ops *back)
+{
+    if (++op->tries < CHAT_TRIES)
+        chat_ops_push(back, op);
+    else
+        chat_op_end(op->conv->chat, op, BT_ECONFLICT, "another node writes this conversation too");
+}
+
+static void settle(struct chat_batch *b)
+{
+    struct chat *chat = b->chat;
+    size_t i = 0;
+
+    for (size_t k = 0; k < b->nconvs; k++) {
+        struct chat_conv *c = b->convs[k];
+        struct chat_ops back;
+        uint64_t head = c->head_seq;
+        chat_ops_init(&back);
+        while (b->ops.first != NULL && b->ops.first->conv == c) {
+            struct chat_op *op = chat_ops_pop(&b->ops);
+            const struct store_message_id *at = &b->found[i++];
+            if (at->seq == 0) {
+                op->is_unsure = false;
+                try_again(op, &back);
+            } else if (at->seq > head && at->digest == op->row.digest) {
+                op->row.seq = at->seq; /* written by a try of which nothing was heard, or through another node: push it (again) */
+                op->row.sent_ms = at->sent_ms;
+                chat_committed(c, op);
+            } else {
+                chat_set_solo(chat, op->row.sender_id);
+                chat_answer_known(chat, op, at->seq, at->digest, at->sent_ms);
+            }
+        }
+        if (b->found[b->n + k].seq != 0) { /* somebody else writes here, or an unheard try of ours did */
+            c->solo_until_ms = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
+            chat_conv_forget(c);
+        }
+        chat_conv_recheck(c);
+        chat_ops_prepend(&c->waiting, &back);
+    }
+    batch_end(b);
+}
+
+static void settle_retry(void *arg);
+
+static void settle_done(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    struct chat_batch *b = arg;
+    size_t i = 0;
+
+    if (err != BT_OK)
+        b->settle_err = err;
+    for (size_t r = 0; err == BT_OK && r < rows->nrows; r++) {
+        struct store_message_id id = store_message_id_of(rows, r);
+        i = 0;
+        for (struct chat_op *op = b->ops.first; op != NULL; op = op->next, i++)
+            if (op->row.client_msg_id == id.client_msg_id && op->row.sender_id == id.sender_id && op->row.hi == id.hi && op->row.lo == id.lo)
+                b->found[i] = id;
+        for (size_t k = 0; k < b->nconvs; k++)
+            if (b->convs[k]->hi == id.hi && b->convs[k]->lo == id.lo && b->convs[k]->head_seq + 1 == id.seq)
+                b->found[b->n + k] = id;
+    }
+    if (--b->open > 0)
+        return;
+    if (b->settle_err == BT_OK)
+        settle(b);
+    else
+        net_timer_start(b->chat->env.loop, &b->retry, chat_backoff_ms(b->tries++), settle_retry, b);
+}
+
+/* Ask what stands under the ids of the batch, and whether somebody else has written the next seq of its conversations. */
+static void settle_start(struct chat_batch *b)
+{
+    struct store_message_id ids[STORE_FIND_MAX];
+    struct chat_op *op = b->ops.first;
+    size_t queries = (b->n + STORE_FIND_MAX - 1) / STORE_FIND_MAX + (b->nconvs + STORE_FIND_MAX - 1) / STORE_FIND_MAX;
+
+    b->open = queries;
+    b->settle_err = BT_OK;
+    for (size_t at = 0; at < b->n; at += STORE_FIND_MAX) {
+        size_t k = 0;
+        for (; op != NULL && k < STORE_FIND_MAX; op = op->next, k++)
+            ids[k] = (struct store_message_id){ .hi = op->row.hi, .lo = op->row.lo, .sender_id = op->row.sender_id, .client_msg_id = op->row.client_msg_id };
+        store_message_find(b->chat->env.store, ids, k, settle_done, b);
+    }
+    for (size_t at = 0; at < b->nconvs; at += STORE_FIND_MAX) {
+        size_t k = 0;
+        for (; at + k < b->nconvs && k < STORE_FIND_MAX; k++)
+            ids[k] = (struct store_message_id){ .hi = b->convs[at + k]->hi, .lo = b->convs[at + k]->lo, .seq = b->convs[at + k]->head_seq + 1 };
+        store_message_find_seqs(b->chat->env.store, ids, k, settle_done, b);
+    }
+}
+
+static void settle_retry(void *arg)
+{
+    struct chat_batch *b = arg;
+
+    for (size_t i = 0; i < b->n + b->nconvs; i++)
+        b->found[i].seq = 0;
+    settle_start(b);
+}
+
+static void fence_met(struct chat_batch *b)
+{
+    b->found = bt_calloc(b->n + b->nconvs, sizeof *b->found);
+    if (b->found == NULL) {
+        batch_fail(b, BT_ENOMEM);
+        return;
+    }
+    log_debug("fence: a batch of %zu messages in %zu conversations met rows that stand", b->n, b->nconvs);
+    settle_start(b);
+}
+
+/* ---- writing -------------------------------------------------------------------------------------------------------------------- */
+
+static void batch_retry(void *arg)
+{
+    struct chat_batch *b = arg;
+
+    for (struct chat_op *op = b->ops.first; op != NULL; op = op->next)
+        if (op->call != NULL && rpc_call_left_ms(op->call) == 0)
+            chat_op_fail(op, BT_EUNSURE, "written perhaps; send it again");
+    batch_write(b);
+}
+
+static void batch_done(const struct db_done *done, void *arg)
+{
+    struct chat_batch *b = arg;
+    struct chat_op *op;
+
+    switch (done->err) {
+    case BT_OK:
+        while ((op = chat_ops_pop(&b->ops)) != NULL)
+            chat_committed(op->conv, op);
+        batch_end(b);
+        return;
+    case BT_EEXIST:
+        fence_met(b);
+        return;
+    case BT_EUNSURE:
+        if (!b->is_unsure)
+            log_warn("batch of %zu messages: outcome unknown, writing it again", b->n);
+        b->is_unsure = true;
+        break;
+    default:
+        if (!b->is_unsure) {
+            batch_fail(b, done->err);
+            return;
+        }
+        break; /* this try did nothing, but an earlier one may have */
+    }
+    net_timer_start(b->chat->env.loop, &b->retry, chat_backoff_ms(b->tries++), batch_retry, b);
+}
+
+static void batch_write(struct chat_batch *b)
+{
+    struct store_message *rows = b->chat->rows;
+    size_t i = 0;
+
+    for (struct chat_op *op = b->ops.first; op != NULL; op = op->next)
+        rows[i++] = op->row;
+    assert(i == b->n && i > 0);
+    store_message_insert(b->chat->env.store, rows, i, batch_done, b);
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct chat_conv *x = *(struct chat_conv *const *)a, *y = *(struct chat_conv *const *)b;
+
+    if (x->hi != y->hi)
+        return x->hi < y->hi ? -1 : 1;
+    return x->lo < y->lo ? -1 : x->lo > y->lo;
+}
+
+/* Give the ready ops of one conversation their numbers, as far as the batch has room. Those whose time has passed are not written. */
+static void take_ops(struct chat_batch *b, struct chat_conv *c, size_t max)
+{
+    struct chat *chat = c->chat;
+    int64_t now_ms = store_now_ms(chat->env.store), ms = c->head_ms > now_ms ? c->head_ms : now_ms;
+    uint64_t seq = c->head_seq;
+
+    while (max > 0 && c->ready.first != NULL) {
+        struct chat_op *op = chat_ops_pop(&c->ready);
+        if (op->call != NULL && op->twins == NULL && (rpc_call_is_dead(op->call) || rpc_call_left_ms(op->call) == 0)) {
+            chat_op_end(chat, op, rpc_call_is_dead(op->call) ? BT_ECANCELLED : BT_ETIMEOUT, NULL);
+            continue;
+        }
+        op->row.seq = ++seq;
+        op->row.sent_ms = ms;
+        chat_ops_push(&b->ops, op);
+        b->n++;
+        b->bytes += op->size;
+        max--;
+    }
+}
+
+/* Which conversations go out together: what met the fence lately goes alone, so that it can't hold up others. */
+static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)
+{
+    uint64_t now_ms = net_now_ms(chat->env.loop);
+    size_t n = 0;
+
+    while (n < max && chat->dirty_first != NULL) {
+        bool is_solo = now_ms < chat->dirty_first->solo_until_ms;
+        if (is_solo && n > 0)
+            break;
+        convs[n++] = dirty_pop(chat);
+        if (is_solo)
+            break;
+    }
+    return n;
+}
+
+static void batch_start(struct chat *chat)
+{
+    size_t max = chat->set.batch_rows;
+    struct chat_batch *b = bt_calloc(1, sizeof *b);
+    struct chat_conv **convs = b != NULL ? bt_malloc(max * sizeof *convs) : NULL;
+
+    if (convs == NULL) {
+        struct chat_conv *c = dirty_pop(chat);
+        struct chat_op *op;
+        bt_free(b);
+        while ((op = chat_ops_pop(&c->ready)) != NULL)
+            chat_op_end(chat, op, BT_ENOMEM, NULL);
+        return;
+    }
+    b->chat = chat;
+    b->convs = convs;
+    chat_ops_init(&b->ops);
+    b->next = chat->flying;
+    if (b->next != NULL)
+        b->next->prev = b;
+    chat->flying = b;
+    chat->nflying++;
+    b->nconvs = choose(chat, convs, max);
+    qsort(convs, b->nconvs, sizeof convs[0], by_key);
+    for (size_t i = 0; i < b->nconvs; i++) {
+        convs[i]->batch = b;
+        if (b->n < max && b->bytes < chat->set.batch_bytes)
+            take_ops(b, convs[i], max - b->n);
+    }
+    if (b->n > 0)
+        batch_write(b);
+    else
+        batch_end(b);
+}
+
+void chat_batch_flush(void *chat_arg)
+{
+    struct chat *chat = chat_arg;
+
+    while (chat->dirty_first != NULL && chat->nflying < chat->set.batches)
+        batch_start(chat);
+}
+
+void chat_batch_stop(struct chat *chat)
+{
+    struct chat_batch *b, *next;
+
+    for (b = chat->flying; b != NULL; b = next) {
+        next = b->next;
+        if (net_timer_is_running(&b->retry)) {
+            net_timer_stop(chat->env.loop, &b->retry);
+            batch_fail(b, BT_EUNSURE);
+        }
+    }
+}

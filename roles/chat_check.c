@@ -1,0 +1,311 @@
+/* roles/chat_check.c: is it a repeat, may he do that: what is decided before an op is written. */
+#include "roles/chat.h"
+
+#include <assert.h>
+#include <sodium.h>
+
+#include "net/mem.h"
+#include "store/store.h"
+
+/* ---- repeats -------------------------------------------------------------------------------------------------------------- */
+
+static size_t solo_slot(uint64_t sender_id)
+{
+    return (size_t)(sender_id * UINT64_C(0x9e3779b97f4a7c15) >> 58);
+}
+
+bool chat_is_solo(const struct chat *chat, uint64_t sender_id)
+{
+    size_t slot = solo_slot(sender_id);
+
+    return chat->solo_sender[slot] == sender_id && net_now_ms(chat->env.loop) < chat->solo_until[slot];
+}
+
+void chat_set_solo(struct chat *chat, uint64_t sender_id)
+{
+    size_t slot = solo_slot(sender_id);
+
+    chat->solo_sender[slot] = sender_id;
+    chat->solo_until[slot] = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
+}
+
+void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint64_t digest, int64_t sent_ms)
+{
+    if (digest != op->row.digest && digest != 0) { /* 0: recalled since; what it said is gone, and it is his */
+        chat_op_end(chat, op, BT_EEXIST, "this client_msg_id was used for another message");
+        return;
+    }
+    op->row.seq = seq;
+    op->row.sent_ms = sent_ms;
+    chat_ids_remove(chat, op);
+    chat_op_reply(op);
+    chat_op_free(chat, op);
+}
+
+static void look_done(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    struct chat_op *op = arg;
+    struct chat_conv *c = op->conv;
+    struct chat *chat = c->chat;
+
+    assert(c->busy == op);
+    op->look = false;
+    if (err != BT_OK) {
+        chat_op_end(chat, op, op->is_unsure ? BT_EUNSURE : err, NULL);
+    } else if (rows->nrows > 0) {
+        struct store_message_id id = store_message_id_of(rows, 0);
+        chat_set_solo(chat, op->row.sender_id);
+        chat_answer_known(chat, op, id.seq, id.digest, id.sent_ms);
+    } else {
+        op->is_unsure = false;
+        op->tries = op->tries > 0 ? op->tries : 1; /* looked up: a look is not asked for again */
+        chat_ops_unshift(&c->waiting, op);
+    }
+    chat_conv_unbusy(c);
+}
+
+static void look(struct chat_conv *c, struct chat_op *op)
+{
+    const struct store_message_id id = {
+        .hi = c->hi, .lo = c->lo, .sender_id = op->row.sender_id, .client_msg_id = op->row.client_msg_id
+    };
+
+    c->busy = op;
+    store_message_find(c->chat->env.store, &id, 1, look_done, op);
+}
+
+/* True: the op was answered, joined to the one under way, or is being looked up. */
+static bool is_repeat(struct chat_conv *c, struct chat_op *op)
+{
+    struct chat *chat = c->chat;
+    const struct chat_recent *known = chat_conv_recall(c, op->row.sender_id, op->row.client_msg_id);
+    struct chat_op *same = known == NULL ? chat_ids_find(chat, op) : NULL;
+
+    if (known != NULL) {
+        chat_answer_known(chat, op, known->seq, known->digest, known->sent_ms);
+        return true;
+    }
+    if (same != NULL && same != op) {
+        if (same->row.digest != op->row.digest) {
+            chat_op_end(chat, op, BT_EEXIST, "this client_msg_id was used for another message");
+        } else {
+            op->twins = same->twins;
+            same->twins = op;
+        }
+        return true;
+    }
+    if (op->look || (op->tries == 0 && chat_is_solo(chat, op->row.sender_id))) {
+        look(c, op);
+        return true;
+    }
+    return false;
+}
+
+/* ---- rights ---------------------------------------------------------------------------------------------------------------- */
+
+static enum bt_err may_write_pair(const struct chat_conv *c, uint64_t sender_id, const char **detail)
+{
+    const struct store_pair *p = &c->pair;
+    bool is_hi = sender_id == c->hi;
+
+    if (!p->hi_exists || !p->lo_exists) {
+        *detail = "no such user";
+        return BT_ENOTFOUND;
+    }
+    if (is_hi ? p->lo_blocks : p->hi_blocks) {
+        *detail = "this user takes no messages from you";
+        return BT_EDENIED;
+    }
+    if (is_hi ? p->hi_blocks : p->lo_blocks) {
+        *detail = "you block this user";
+        return BT_EDENIED;
+    }
+    if (!c->chat->set.strangers && !p->are_friends) {
+        *detail = "only friends may write to each other here";
+        return BT_EDENIED;
+    }
+    return BT_OK;
+}
+
+static enum bt_err may_write_group(const struct chat_conv *c, uint64_t sender_id, const char **detail)
+{
+    const struct chat_member *m;
+
+    if (!c->group_exists) {
+        *detail = "no such group";
+        return BT_ENOTFOUND;
+    }
+    m = chat_conv_member(c, sender_id);
+    if (m == NULL) {
+        *detail = "you are not a member of this group";
+        return BT_EDENIED;
+    }
+    if (c->group_disbanded) {
+        *detail = "this group is disbanded";
+        return BT_ESTATE;
+    }
+    if (m->muted_until_ms > store_now_ms(c->chat->env.store)) {
+        *detail = "you are muted in this group";
+        return BT_EDENIED;
+    }
+    return BT_OK;
+}
+
+static enum bt_err may_write(const struct chat_conv *c, uint64_t sender_id, const char **detail)
+{
+    return c->lo != 0 ? may_write_pair(c, sender_id, detail) : may_write_group(c, sender_id, detail);
+}
+
+/* An edit or recall, and the message that it refers to. */
+static enum bt_err may_refer(const struct chat_conv *c, const struct chat_op *op, const struct store_message *m, const char **detail)
+{
+    const struct chat_member *member;
+
+    if (m->sender_id != op->row.sender_id) {
+        member = c->lo == 0 ? chat_conv_member(c, op->row.sender_id) : NULL;
+        if (op->kind == OP_EDIT || member == NULL || member->role < STORE_ADMIN) {
+            *detail = "this is another's message";
+            return BT_EDENIED;
+        }
+    }
+    if (m->kind != STORE_TEXT && !(op->kind == OP_RECALL && m->kind == STORE_APPLICATION)) {
+        *detail = op->kind == OP_EDIT ? "only text can be edited" : "this kind of message can't be recalled";
+        return BT_ESTATE;
+    }
+    if (m->digest == 0) {
+        *detail = "this message was recalled";
+        return BT_ESTATE;
+    }
+    return BT_OK;
+}
+
+static void refer_done(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    struct chat_op *op = arg;
+    struct chat_conv *c = op->conv;
+    const char *detail = NULL;
+
+    assert(c->busy == op);
+    if (err == BT_OK && rows->nrows == 0) {
+        err = BT_ENOTFOUND;
+        detail = "no such message";
+    } else if (err == BT_OK) {
+        struct store_message m = store_message_of(rows, 0);
+        err = may_refer(c, op, &m, &detail);
+    }
+    if (err == BT_OK) {
+        chat_change_start(c, op);
+        return;
+    }
+    chat_op_end(c->chat, op, err, detail);
+    chat_conv_unbusy(c);
+}
+
+/* A change of a group, and what the user it is about has to do with it. */
+static void apply_member_done(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    struct chat_op *op = arg;
+    struct chat_conv *c = op->conv;
+    struct store_member was;
+    const char *detail = NULL;
+    bool is_change = false;
+
+    assert(c->busy == op);
+    if (err == BT_OK) {
+        if (rows->nrows > 0)
+            was = store_member_of(rows, 0);
+        err = chat_apply_check(c, op, rows->nrows > 0 ? &was : NULL, &is_change, &detail);
+    }
+    if (err == BT_OK && is_change) {
+        chat_change_start(c, op);
+        return;
+    }
+    if (err == BT_OK) {
+        op->row.seq = 0;
+        chat_op_reply(op);
+        chat_ids_remove(c->chat, op);
+        chat_op_free(c->chat, op);
+    } else {
+        chat_op_end(c->chat, op, err, detail);
+    }
+    chat_conv_unbusy(c);
+}
+
+/* ---- deciding ---------------------------------------------------------------------------------------------------------------- */
+
+static void check_write(struct chat_conv *c, struct chat_op *op)
+{
+    struct chat *chat = c->chat;
+    const char *detail = NULL;
+    enum bt_err err;
+
+    if (is_repeat(c, op))
+        return;
+    err = may_write(c, op->row.sender_id, &detail);
+    if (err == BT_OK && !op->is_listed)
+        err = chat_ids_add(chat, op);
+    if (err != BT_OK) {
+        chat_op_end(chat, op, err, detail);
+        return;
+    }
+    if (op->kind == OP_SEND && !c->is_unborn) {
+        chat_ops_push(&c->ready, op);
+        chat_batch_schedule(c);
+        return;
+    }
+    c->busy = op;
+    if (op->kind == OP_SEND)
+        chat_change_start(c, op);
+    else
+        store_message_at(chat->env.store, c->hi, c->lo, op->row.refers_to_seq, refer_done, op);
+}
+
+static void check_apply(struct chat_conv *c, struct chat_op *op)
+{
+    if (op->look) { /* an earlier try of this very op may stand */
+        look(c, op);
+        return;
+    }
+    c->busy = op;
+    store_conversation_member(c->chat->env.store, c->hi, c->lo, op->change.user_id, apply_member_done, op);
+}
+
+static void check_signal(struct chat_conv *c, struct chat_op *op)
+{
+    const char *detail = NULL;
+    enum bt_err err = may_write(c, op->row.sender_id, &detail);
+
+    if (err != BT_OK) {
+        chat_op_end(c->chat, op, err, detail);
+        return;
+    }
+    chat_op_reply(op);
+    c->pins++;
+    chat_push_op(c->chat, op);
+}
+
+void chat_check(struct chat_conv *c, struct chat_op *op)
+{
+    if (op->call != NULL && !op->is_unsure && (rpc_call_is_dead(op->call) || rpc_call_left_ms(op->call) == 0)) {
+        chat_op_end(c->chat, op, rpc_call_is_dead(op->call) ? BT_ECANCELLED : BT_ETIMEOUT, NULL);
+        return;
+    }
+    switch (op->kind) {
+    case OP_SEND:
+    case OP_EDIT:
+    case OP_RECALL:
+        check_write(c, op);
+        break;
+    case OP_SIGNAL:
+        check_signal(c, op);
+        break;
+    case OP_APPLY:
+        check_apply(c, op);
+        break;
+    case OP_DROP:
+        c->rights_ms = 0;
+        chat_op_reply(op);
+        chat_op_free(c->chat, op);
+        break;
+    }
+}

@@ -1,0 +1,198 @@
+/*
+ * roles/chat_presence.c: this node's copy of presence: which users are connected where.
+ *
+ * A table of (user, node) pairs, kept up by reading the log of changes past the copy's position. A push looks at it only
+ * after a read that began after its commit, so that whoever connected before he compared positions is found.
+ */
+#include "roles/chat.h"
+
+#include <string.h>
+
+#include "net/mem.h"
+
+#define LOG_MODULE "chat"
+#include "net/log.h"
+
+static size_t home_of(const struct chat *chat, uint64_t user_id)
+{
+    uint64_t x = user_id * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (size_t)(x >> 24) & (chat->traces_cap - 1);
+}
+
+bool chat_presence_next(const struct chat *chat, uint64_t user_id, size_t *at, uint32_t *node_out)
+{
+    if (chat->traces_cap == 0)
+        return false;
+    for (size_t i = *at; i < chat->traces_cap; i++) {
+        const struct chat_trace *t = &chat->traces[(home_of(chat, user_id) + i) & (chat->traces_cap - 1)];
+        if (t->user_id == 0)
+            return false;
+        if (t->user_id == user_id) {
+            *at = i + 1;
+            *node_out = t->node;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool chat_presence_has(const struct chat *chat, uint64_t user_id)
+{
+    size_t at = 0;
+    uint32_t node;
+
+    return chat_presence_next(chat, user_id, &at, &node);
+}
+
+static void place(struct chat *chat, uint64_t user_id, uint32_t node)
+{
+    size_t i = home_of(chat, user_id);
+
+    while (chat->traces[i].user_id != 0) {
+        if (chat->traces[i].user_id == user_id && chat->traces[i].node == node)
+            return;
+        i = (i + 1) & (chat->traces_cap - 1);
+    }
+    chat->traces[i] = (struct chat_trace){ user_id, node };
+    chat->ntraces++;
+}
+
+static enum bt_err grow(struct chat *chat, size_t want)
+{
+    size_t old_cap = chat->traces_cap, cap = old_cap != 0 ? old_cap : 256;
+    struct chat_trace *old = chat->traces, *traces;
+
+    while (cap < want * 2)
+        cap *= 2;
+    if (cap == old_cap)
+        return BT_OK;
+    traces = bt_calloc(cap, sizeof *traces);
+    if (traces == NULL)
+        return BT_ENOMEM;
+    chat->traces = traces;
+    chat->traces_cap = cap;
+    chat->ntraces = 0;
+    for (size_t i = 0; i < old_cap; i++)
+        if (old[i].user_id != 0)
+            place(chat, old[i].user_id, old[i].node);
+    bt_free(old);
+    return BT_OK;
+}
+
+/* Take one out, and move up those that stand after it on its run. */
+static void take(struct chat *chat, uint64_t user_id, uint32_t node)
+{
+    size_t mask = chat->traces_cap - 1, hole, i;
+
+    if (chat->traces_cap == 0)
+        return;
+    for (hole = home_of(chat, user_id); chat->traces[hole].user_id != user_id || chat->traces[hole].node != node; hole = (hole + 1) & mask)
+        if (chat->traces[hole].user_id == 0)
+            return;
+    chat->ntraces--;
+    for (i = (hole + 1) & mask; chat->traces[i].user_id != 0; i = (i + 1) & mask) {
+        size_t home = home_of(chat, chat->traces[i].user_id);
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
+            chat->traces[hole] = chat->traces[i];
+            hole = i;
+        }
+    }
+    chat->traces[hole].user_id = 0;
+}
+
+/* Large groups keep a list of their connected members. */
+static void tell_large(struct chat *chat, uint64_t user_id, bool is_online)
+{
+    for (struct chat_conv *c = chat->large; c != NULL; c = c->large_next) {
+        if (!c->online_known || chat_conv_member(c, user_id) == NULL)
+            continue;
+        if (is_online && c->nonline < c->online_cap) {
+            c->online[c->nonline++] = user_id;
+        } else if (is_online) {
+            c->online_known = false; /* no room: made anew when it is needed */
+        } else {
+            for (size_t i = 0; i < c->nonline; i++)
+                if (c->online[i] == user_id) {
+                    c->online[i] = c->online[--c->nonline];
+                    break;
+                }
+        }
+    }
+}
+
+static void apply(struct chat *chat, const struct presence_item *item)
+{
+    bool was = chat_presence_has(chat, item->user_id), is;
+
+    if (item->is_here)
+        place(chat, item->user_id, item->node);
+    else
+        take(chat, item->user_id, item->node);
+    is = chat_presence_has(chat, item->user_id);
+    if (was != is)
+        tell_large(chat, item->user_id, is);
+}
+
+static enum bt_err apply_all(struct chat *chat, const struct presence_delta *delta)
+{
+    if (delta->is_full) {
+        if (chat->traces_cap > 0)
+            memset(chat->traces, 0, chat->traces_cap * sizeof *chat->traces);
+        chat->ntraces = 0;
+        for (struct chat_conv *c = chat->large; c != NULL; c = c->large_next)
+            c->online_known = false;
+    }
+    if (grow(chat, chat->ntraces + delta->n) != BT_OK) {
+        chat->presence_generation = 0; /* read everything again */
+        return BT_ENOMEM;
+    }
+    for (size_t i = 0; i < delta->n; i++)
+        apply(chat, &delta->items[i]);
+    chat->presence_generation = delta->generation;
+    chat->presence_position = delta->position;
+    return BT_OK;
+}
+
+static void read_start(struct chat *chat);
+
+static void read_done(enum bt_err err, const struct presence_delta *delta, void *arg)
+{
+    struct chat *chat = arg;
+    struct chat_wait *w;
+
+    if (err == BT_OK)
+        err = apply_all(chat, delta);
+    if (err != BT_OK)
+        log_warn("presence can't be read: %s; pushing to whom was known", bt_err_text(err));
+    while ((w = chat->reading) != NULL) {
+        chat->reading = w->next;
+        w->run(chat, w, err);
+    }
+    chat->presence_reading = false;
+    if (chat->waits != NULL)
+        read_start(chat);
+    chat_maybe_idle(chat);
+}
+
+static void read_start(struct chat *chat)
+{
+    chat->reading = chat->waits;
+    chat->waits = NULL;
+    chat->waits_last = &chat->waits;
+    chat->presence_reading = true;
+    presence_read(chat->env.presence, chat->presence_generation, chat->presence_position, read_done, chat);
+}
+
+void chat_presence_look(struct chat *chat, struct chat_wait *w)
+{
+    if (!chat->presence_reading && presence_is_current(chat->env.presence, chat->presence_generation, chat->presence_position)) {
+        w->run(chat, w, BT_OK);
+        return;
+    }
+    w->next = NULL;
+    *chat->waits_last = w;
+    chat->waits_last = &w->next;
+    if (!chat->presence_reading)
+        read_start(chat);
+}

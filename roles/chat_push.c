@@ -1,0 +1,267 @@
+/*
+ * roles/chat_push.c: pushing: to each proxy that holds receivers one event, encoded once, however many they are.
+ *
+ * A push is not a promise: what a full queue refuses is lost, and its proxy is told so as soon as there is room.
+ */
+#include "roles/chat.h"
+
+#include <string.h>
+
+#include "net/mem.h"
+#include "proto/methods.h"
+
+#define LOG_MODULE "chat"
+#include "net/log.h"
+
+enum { LARGE_GROUP = 64 }; /* members, from which on a group keeps a list of those who are connected */
+
+/* ---- receivers ---------------------------------------------------------------------------------------------------------------- */
+
+static void fan_clear(struct chat *chat)
+{
+    for (size_t i = 0; i < chat->nfan_used; i++)
+        chat->fan[chat->fan_used[i]].n = 0;
+    chat->nfan_used = 0;
+}
+
+static enum bt_err fan_reach(struct chat *chat, uint32_t node)
+{
+    size_t n = chat->nfan != 0 ? chat->nfan : 4;
+    struct chat_fan *fan;
+    uint32_t *used;
+
+    if (node < chat->nfan)
+        return BT_OK;
+    while (n <= node)
+        n *= 2;
+    fan = bt_realloc(chat->fan, n * sizeof *fan);
+    if (fan == NULL)
+        return BT_ENOMEM;
+    chat->fan = fan;
+    used = bt_realloc(chat->fan_used, n * sizeof *used);
+    if (used == NULL)
+        return BT_ENOMEM;
+    chat->fan_used = used;
+    memset(fan + chat->nfan, 0, (n - chat->nfan) * sizeof *fan);
+    chat->nfan = n;
+    return BT_OK;
+}
+
+static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
+{
+    struct chat_fan *f;
+
+    if (fan_reach(chat, node) != BT_OK)
+        return;
+    f = &chat->fan[node];
+    if (f->n == f->cap) {
+        size_t cap = f->cap != 0 ? f->cap * 2 : 8;
+        uint64_t *users = bt_realloc(f->users, cap * sizeof *users);
+        if (users == NULL) {
+            f->has_lost = true;
+            return;
+        }
+        f->users = users;
+        f->cap = cap;
+    }
+    if (f->n == 0)
+        chat->fan_used[chat->nfan_used++] = node;
+    f->users[f->n++] = user_id;
+}
+
+static void fan_user(struct chat *chat, uint64_t user_id)
+{
+    size_t at = 0;
+    uint32_t node;
+
+    while (chat_presence_next(chat, user_id, &at, &node))
+        fan_put(chat, node, user_id);
+}
+
+/* The connected members of a large group, gathered once and then kept up with presence. */
+static enum bt_err know_online(struct chat_conv *c)
+{
+    struct chat *chat = c->chat;
+
+    if (!c->is_large) {
+        c->is_large = true;
+        c->large_next = chat->large;
+        chat->large = c;
+    }
+    if (c->online_known)
+        return BT_OK;
+    if (c->online_cap < c->nmembers) {
+        size_t cap = c->nmembers + c->nmembers / 8;
+        uint64_t *online = bt_realloc(c->online, cap * sizeof *online);
+        if (online == NULL)
+            return BT_ENOMEM;
+        c->online = online;
+        c->online_cap = cap;
+    }
+    c->nonline = 0;
+    for (size_t i = 0; i < c->nmembers; i++)
+        if (chat_presence_has(chat, c->members[i].user_id))
+            c->online[c->nonline++] = c->members[i].user_id;
+    c->online_known = true;
+    return BT_OK;
+}
+
+/* Those who are members as of seq (0: now), and are connected. */
+static void fan_members(struct chat_conv *c, uint64_t seq)
+{
+    if (c->lo != 0 && c->nmembers == 0) { /* a signal before the first message */
+        fan_user(c->chat, c->hi);
+        if (c->lo != c->hi)
+            fan_user(c->chat, c->lo);
+    } else if (c->nmembers <= LARGE_GROUP || know_online(c) != BT_OK) {
+        for (size_t i = 0; i < c->nmembers; i++)
+            if (seq == 0 || c->members[i].joined_seq <= seq)
+                fan_user(c->chat, c->members[i].user_id);
+    } else {
+        for (size_t i = 0; i < c->nonline; i++) {
+            const struct chat_member *m = seq != 0 && seq < c->newest_joined_seq ? chat_conv_member(c, c->online[i]) : NULL;
+            if (m == NULL || m->joined_seq <= seq)
+                fan_user(c->chat, c->online[i]);
+        }
+    }
+}
+
+/* ---- sending -------------------------------------------------------------------------------------------------------------------- */
+
+static enum bt_err encode(const pb_msgdesc_t *fields, const void *msg, uint8_t **buf, size_t *cap, size_t *len_out)
+{
+    size_t size = rpc_size(fields, msg);
+
+    if (size > *cap) {
+        uint8_t *bigger = bt_realloc(*buf, size * 2);
+        if (bigger == NULL)
+            return BT_ENOMEM;
+        *buf = bigger;
+        *cap = size * 2;
+    }
+    *len_out = size > 0 ? rpc_encode(fields, msg, *buf, *cap) : 0;
+    return BT_OK;
+}
+
+/* The push for the receivers at one node, into chat->push. */
+static enum bt_err encode_push(struct chat *chat, uint32_t node, const PushEvent *like, size_t *len_out)
+{
+    const struct chat_fan *f = &chat->fan[node];
+    PushEvent push = *like;
+
+    push.users = rpc_bytes(f->users, f->n * sizeof f->users[0]); /* little-endian, as the machines that this runs on */
+    return encode(PushEvent_fields, &push, &chat->push, &chat->push_cap, len_out);
+}
+
+static void send_to(struct chat *chat, uint32_t node, const struct rpc_ctx *ctx, enum bt_err err, size_t len)
+{
+    const char *address = presence_node(chat->env.presence, node)->address;
+
+    if (err == BT_OK)
+        err = rpc_event_to(chat->env.rpc, address, RPC_PROXY_PUSH, ctx, chat->push, len);
+    if (err == BT_EBUSY || err == BT_ENOMEM)
+        chat->fan[node].has_lost = true;
+    else if (err != BT_OK)
+        log_debug("push to %s: %s", address, bt_err_text(err));
+}
+
+static void send_all(struct chat *chat, const PushEvent *push, uint64_t trace)
+{
+    const struct rpc_ctx ctx = { .trace = trace };
+
+    for (size_t i = 0; i < chat->nfan_used; i++) {
+        size_t len = 0;
+        enum bt_err err = encode_push(chat, chat->fan_used[i], push, &len);
+        send_to(chat, chat->fan_used[i], &ctx, err, len);
+    }
+}
+
+static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, PushEvent *push)
+{
+    const struct store_message *m = &op->row;
+    struct rpc_bytes content_type = rpc_bytes(m->content_type, m->content_type_len), body = rpc_bytes(m->body, m->body_len);
+    size_t len = 0;
+    enum bt_err err;
+
+    if (op->kind == OP_SIGNAL) {
+        const SignalEvent event = { .hi = m->hi, .lo = m->lo, .sender_id = m->sender_id, .type = content_type, .body = body };
+        err = encode(SignalEvent_fields, &event, &chat->event, &chat->event_cap, &len);
+        push->method = RPC_ON_SIGNAL;
+    } else {
+        const Message event = { .hi = m->hi,
+                                .lo = m->lo,
+                                .seq = m->seq,
+                                .sender_id = m->sender_id,
+                                .client_msg_id = m->client_msg_id,
+                                .sent_ms = m->sent_ms,
+                                .kind = (MessageKind)m->kind,
+                                .refers_to_seq = m->refers_to_seq,
+                                .content_type = content_type,
+                                .body = body };
+        err = encode(Message_fields, &event, &chat->event, &chat->event_cap, &len);
+        push->method = RPC_ON_MESSAGE;
+    }
+    push->event = rpc_bytes(chat->event, len);
+    push->except_session = op->except_session;
+    return err;
+}
+
+static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence_err)
+{
+    struct chat_op *op = (struct chat_op *)w;
+    struct chat_conv *c = op->conv;
+    PushEvent push = { 0 };
+
+    (void)presence_err; /* then it goes to whom was known, and proxies tell everyone to compare positions */
+    fan_clear(chat);
+    fan_members(c, op->kind == OP_SIGNAL ? 0 : op->row.seq);
+    if (op->also_push != 0)
+        fan_user(chat, op->also_push);
+    if (chat->nfan_used > 0) {
+        if (encode_event(chat, op, &push) == BT_OK)
+            send_all(chat, &push, op->trace);
+        else
+            for (size_t i = 0; i < chat->nfan_used; i++)
+                chat->fan[chat->fan_used[i]].has_lost = true;
+    }
+    c->pins--;
+    chat_op_free(chat, op);
+}
+
+void chat_push_op(struct chat *chat, struct chat_op *op)
+{
+    chat_op_reply(op);
+    op->wait.run = push_op;
+    chat_presence_look(chat, &op->wait);
+}
+
+void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace)
+{
+    fan_clear(chat);
+    for (size_t i = 0; i < push->users.len / 8; i++)
+        fan_user(chat, rpc_bytes_u64(push->users, i));
+    send_all(chat, push, trace);
+}
+
+void chat_push_news(const char *address, enum rpc_link_news news, void *chat_arg)
+{
+    struct chat *chat = chat_arg;
+    const struct rpc_ctx ctx = { 0 };
+
+    if (news != RPC_LINK_DRAINED)
+        return; /* a proxy sees for itself that the link broke */
+    for (size_t i = 0; i < chat->nfan; i++)
+        if (chat->fan[i].has_lost && strcmp(presence_node(chat->env.presence, (uint32_t)i)->address, address) == 0 &&
+            rpc_event_to(chat->env.rpc, address, RPC_PROXY_PUSH_LOST, &ctx, NULL, 0) == BT_OK)
+            chat->fan[i].has_lost = false;
+}
+
+void chat_push_stop(struct chat *chat)
+{
+    for (size_t i = 0; i < chat->nfan; i++)
+        bt_free(chat->fan[i].users);
+    bt_free(chat->fan);
+    bt_free(chat->fan_used);
+    bt_free(chat->event);
+    bt_free(chat->push);
+}
