@@ -26,6 +26,15 @@ struct password_pool {
 static void password_work(void *arg);
 static void password_work_done(void *arg, enum bt_err err);
 
+enum bt_err password_hash(const struct password_opts *opts, const void *password, size_t len, char hash_out[PASSWORD_HASH_SIZE])
+{
+    if (len > PASSWORD_MAX)
+        return BT_EINVAL;
+    if (sodium_init() < 0)
+        return BT_EINTERNAL;
+    return crypto_pwhash_argon2id_str(hash_out, password, len, opts->ops, opts->memory_bytes) == 0 ? BT_OK : BT_ENOMEM;
+}
+
 enum bt_err password_pool_new(struct net_loop *loop, const struct password_opts *opts, struct password_pool **out)
 {
     uint8_t random[32];
@@ -40,9 +49,10 @@ enum bt_err password_pool_new(struct net_loop *loop, const struct password_opts 
     pool->last = &pool->first;
     randombytes_buf(random, sizeof random);
     uint64_t start_us = net_clock_us();
-    if (crypto_pwhash_argon2id_str(pool->dummy, (const char *)random, sizeof random, opts->ops, opts->memory_bytes) != 0) {
+    enum bt_err err = password_hash(opts, random, sizeof random, pool->dummy);
+    if (err != BT_OK) {
         bt_free(pool);
-        return BT_ENOMEM;
+        return err;
     }
     pool->hash_us = net_clock_us() - start_us;
     *out = pool;
@@ -108,8 +118,8 @@ static void password_work(void *arg)
     if (job->is_check) {
         bool fits = crypto_pwhash_argon2id_str_verify(job->hash, job->password, job->len) == 0;
         job->is_right = fits && !job->is_dummy;
-    } else if (crypto_pwhash_argon2id_str(job->hash, job->password, job->len, opts->ops, opts->memory_bytes) != 0) {
-        job->err = BT_ENOMEM;
+    } else {
+        job->err = password_hash(opts, job->password, job->len, job->hash);
     }
     job->took_us = net_clock_us() - start_us;
 }

@@ -64,6 +64,9 @@ enum bt_err password_make(struct password_pool *pool, struct password_job *job, 
 enum bt_err password_check(struct password_pool *pool, struct password_job *job, const void *password, size_t len,
                            const void *hash, size_t hash_len, password_done_cb *done);
 
+/* Hash at once, in this thread: for a command, not for a server. hash_out is terminated. BT_EINVAL (too long), BT_ENOMEM. */
+enum bt_err password_hash(const struct password_opts *opts, const void *password, size_t len, char hash_out[PASSWORD_HASH_SIZE]);
+
 /* About how long it will take until the queue has gone, from what hashes took lately. At least 1. */
 uint32_t password_wait_ms(const struct password_pool *pool);
 

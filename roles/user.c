@@ -79,15 +79,14 @@ static enum bt_err user_open_keys(struct user_role *self, const struct conf *con
     return token_keys_open(&self->keys, path, store_now_ms(self->st), why, why_size);
 }
 
-static enum bt_err user_open_passwords(struct user_role *self, const struct conf *conf)
+struct password_opts user_password_opts(const struct conf *conf)
 {
-    const struct password_opts opts = {
+    return (struct password_opts){
         .ops = (uint64_t)conf_int(conf, "user", "hash_ops"),
         .memory_bytes = (size_t)conf_int(conf, "user", "hash_memory") * 1024,
         .parallel = (uint32_t)conf_int(conf, "user", "hash_parallel"),
         .queue = (uint32_t)conf_int(conf, "user", "hash_queue"),
     };
-    return password_pool_new(self->loop, &opts, &self->passwords);
 }
 
 static void user_ignore(void *arg)
@@ -111,7 +110,8 @@ static enum bt_err user_start(const struct role_env *env, void **self_out, char 
     err = user_open_keys(self, env->conf, why, why_size);
     if (err != BT_OK)
         goto fail_keys;
-    err = user_open_passwords(self, env->conf);
+    const struct password_opts opts = user_password_opts(env->conf);
+    err = password_pool_new(self->loop, &opts, &self->passwords);
     if (err != BT_OK)
         goto fail_passwords;
     err = user_ended_start(self->loop, self->st, self->token_life_ms, user_each_second, self, &self->ended);

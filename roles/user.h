@@ -55,6 +55,13 @@ void *user_op_begin(struct user_role *self, struct rpc_call *call, size_t size);
 void user_op_end(void *op);
 void user_op_fail(void *op, enum bt_err err, const char *detail); /* detail NULL: the error's own text */
 
+/* user.c: what a password hash costs here: [user] hash_... */
+struct conf;
+struct password_opts user_password_opts(const struct conf *conf);
+
+/* user_account.c: whether a text may be somebody's new password. */
+bool user_password_is_fit(struct rpc_bytes password, size_t min);
+
 /* user_login.c: the reply of Login and Resume; the token in it is signed anew unless one is given. */
 struct user_grant {
     uint64_t user_id, session_id;

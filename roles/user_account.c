@@ -10,10 +10,9 @@ enum bt_err user_name_canon(const struct user_role *self, struct rpc_bytes name,
     return name_canon(name.data, name.len, self->name_max, canon_out, USER_CANON_MAX, len_out);
 }
 
-static bool password_is_fit(const struct user_role *self, struct rpc_bytes password)
+bool user_password_is_fit(struct rpc_bytes password, size_t min)
 {
-    return password.data && password.len >= self->password_min && password.len <= PASSWORD_MAX &&
-           name_is_utf8(password.data, password.len);
+    return password.data && password.len >= min && password.len <= PASSWORD_MAX && name_is_utf8(password.data, password.len);
 }
 
 enum bt_err user_op_wanted(const struct user_op *op)
@@ -74,7 +73,7 @@ void user_register(struct rpc_call *call, const void *msg, void *self_arg)
         rpc_fail(call, err, "the name must have %zu to %zu bytes of visible characters", self->name_min, self->name_max);
         return;
     }
-    if (!password_is_fit(self, req->password)) {
+    if (!user_password_is_fit(req->password, self->password_min)) {
         rpc_fail(call, BT_EINVAL, "the password must have %zu to %d bytes of UTF-8", self->password_min, PASSWORD_MAX);
         return;
     }
@@ -199,7 +198,7 @@ void user_change_password(struct rpc_call *call, const void *msg, void *self_arg
     const ChangePasswordRequest *req = msg;
     struct user_role *self = self_arg;
 
-    if (!password_is_fit(self, req->new_password)) {
+    if (!user_password_is_fit(req->new_password, self->password_min)) {
         rpc_fail(call, BT_EINVAL, "the password must have %zu to %d bytes of UTF-8", self->password_min, PASSWORD_MAX);
         return;
     }
