@@ -44,6 +44,12 @@ static Membership asked_change(const struct group_job *job, MembershipChange cha
     return (Membership){ .change = change, .user_id = job->caller, .name = job->name, .about = job->about, .join_mode = job->join_mode };
 }
 
+static bool is_as_asked(const struct group_job *job)
+{
+    const struct store_group_view *v = &job->view;
+    return bytes_are(job->name, v->name, v->name_len) && bytes_are(job->about, v->about, v->about_len) && (int32_t)job->join_mode == v->join_mode;
+}
+
 /* ---- CreateGroup --------------------------------------------------------------------------------------------------- */
 
 /* The group's first message, which made it: did it begin as asked? */
@@ -74,9 +80,8 @@ static void create_began_done(enum bt_err err, const struct db_rows *rows, void 
 /* There is a group of that request: a repeat finds it. */
 static void create_found(struct group_job *job)
 {
-    const struct store_group_view *v = &job->view;
-    struct store_range first = { v->group_id, 0, 1, 1 };
-    if (bytes_are(job->name, v->name, v->name_len) && bytes_are(job->about, v->about, v->about_len) && (int32_t)job->join_mode == v->join_mode)
+    struct store_range first = { job->view.group_id, 0, 1, 1 };
+    if (is_as_asked(job))
         group_reply_info(job);
     else
         store_history(job->role->store, &first, 1, create_began_done, job);
@@ -179,10 +184,11 @@ static void update_applied(struct group_job *job)
     group_view(job, group_reply_info);
 }
 
-/* The owner is told the whole of it: what was not asked stays as it was read. */
+/* The owner is told the whole of it: what was not asked stays as it was read. What changes nothing makes no message. */
 static void update_viewed(struct group_job *job)
 {
     const struct store_group_view *v = &job->view;
+    bool may = v->role >= STORE_ADMIN && v->disbanded_ms == 0; /* if not, the owner says so */
     Membership change;
     if (!job->name.data)
         job->name = rpc_bytes(v->name, v->name_len);
@@ -190,6 +196,10 @@ static void update_viewed(struct group_job *job)
         job->about = rpc_bytes(v->about, v->about_len);
     if (!job->has_join_mode)
         job->join_mode = (JoinMode)v->join_mode;
+    if (may && is_as_asked(job)) {
+        group_reply_info(job);
+        return;
+    }
     change = asked_change(job, MembershipChange_UPDATED);
     group_apply(job, &change, update_applied);
 }
