@@ -1,0 +1,19 @@
+/* client/client_backoff.c: exponential backoff with full jitter. */
+#include "client/client_backoff.h"
+
+uint32_t client_backoff_next(struct client_backoff *b, uint64_t random)
+{
+    uint64_t span = b->min_ms;
+    for (uint32_t n = 0; n < b->tries && span < b->max_ms; n++)
+        span *= 2;
+    if (span > b->max_ms)
+        span = b->max_ms;
+    if (b->tries < UINT32_MAX)
+        b->tries++;
+    return (uint32_t)(random % (span + 1));
+}
+
+void client_backoff_reset(struct client_backoff *b)
+{
+    b->tries = 0;
+}
