@@ -111,9 +111,3 @@ def test_a_file_says_what_it_is_for():
             if not f.read(2) == "/*":
                 silent.append(path)
     assert not silent
-
-
-def test_the_settings_file_shows_every_key_with_its_default():
-    printed = subprocess.run([os.path.join(BUILD, "bytetalk"), "--print-config"], capture_output=True, text=True, check=True).stdout
-    with open(os.path.join(ROOT, "bytetalk.ini"), encoding="utf-8") as f:
-        assert f.read() == printed, "bytetalk --print-config > bytetalk.ini makes it so"
