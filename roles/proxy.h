@@ -1,0 +1,137 @@
+/*
+ * roles/proxy.h: what the files of the proxy role share. proxy.c: settings, listener, start, drain, stop. proxy_client.c: one client's
+ * connection, and what is served here. proxy_forward.c: everything else goes to the role that serves it. proxy_bind.c: logins, and which
+ * sessions are whose. proxy_push.c: events to clients.
+ *
+ * A client costs its link and one struct proxy_client; no timer, no buffer. Loop thread only.
+ */
+#ifndef BT_ROLES_PROXY_H
+#define BT_ROLES_PROXY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/conn.h"
+#include "net/loop.h"
+#include "net/timer.h"
+#include "proto/client.pb.h"
+#include "proto/node.pb.h"
+#include "roles/role.h"
+#include "rpc/call.h"
+#include "rpc/link.h"
+#include "rpc/rpc.h"
+
+struct proxy;
+struct proxy_forward;
+struct proxy_binding;
+
+enum proxy_client_state {
+    CLIENT_NEW,      /* nothing but Hello */
+    CLIENT_GREETED,  /* public methods */
+    CLIENT_BINDING,  /* a login is under way: what comes after it waits */
+    CLIENT_BOUND,    /* user and session are known */
+    CLIENT_LEAVING,  /* told to go, or thrown out: nothing more is taken */
+};
+
+struct proxy_client {
+    struct rpc_link *link;
+    struct proxy *proxy;
+    struct proxy_client *prev, *next;          /* proxy->clients */
+    struct proxy_client *of_user;              /* the user's next one */
+    struct proxy_user *user;                   /* NULL: not bound */
+    uint64_t session;
+    struct proxy_binding *binding;             /* CLIENT_BINDING: its login or logout */
+    uint8_t state;                             /* enum proxy_client_state */
+    uint8_t refusals;                          /* logins refused */
+    bool wants_resync;                         /* in proxy->resyncing's round */
+};
+
+/* A user with connected sessions here. */
+struct proxy_user {
+    struct proxy_user *hash_next;
+    struct proxy_client *clients;
+    uint64_t user_id;
+};
+
+struct proxy_settings {
+    uint32_t max_connections, idle_timeout_ms, hello_timeout_ms, login_tries, call_timeout_ms, resync_spread_ms, drain_spread_ms;
+    bool test_layer;
+};
+
+struct proxy {
+    struct role_env env;
+    struct proxy_settings set;
+    struct rpc_link_limits limits;
+    struct net_listener *listener;
+    struct proxy_client *clients;              /* newest first */
+    uint32_t nclients;
+    struct proxy_user **users;                 /* hash, power of two */
+    size_t nusers, users_cap;
+    struct proxy_forward *spare;               /* for reuse */
+    uint32_t nspare;
+    uint32_t nforwards;                        /* calls under way, bindings included */
+    uint64_t next_trace;
+
+    struct net_timer sweep_timer;              /* idle connections */
+    struct net_timer ended_timer;              /* ask for ended sessions */
+    struct rpc_pending *ended_call;
+    int64_t ended_since_ms;                    /* of the store's clock; 0: not known yet */
+    int64_t clock_ms;                          /* the store's clock less net_now_ms() */
+    struct net_timer resync_timer;
+    uint32_t resync_left;                      /* clients that are still to be told */
+
+    bool is_stopping;                          /* draining too: friends are not told who goes */
+    struct net_timer drain_timer;
+    struct proxy_client *drain_next;           /* the next to be told to go */
+    bool is_seeing_off;                        /* drain: some have not been told, or still ask */
+    void (*idle_cb)(void *arg);                /* nothing is under way any more */
+    void *idle_arg;
+    struct net_task idle_task;
+    void (*stopped_cb)(void *arg);
+    void *stopped_arg;
+};
+
+/* ---- proxy.c ------------------------------------------------------------------------------------------------------------------ */
+
+/* Handlers (proto/proxy_methods.h lists them). */
+rpc_handler proxy_hello, proxy_ping, proxy_directory, proxy_push, proxy_push_lost;
+
+/* A method that the proxy itself serves. */
+void proxy_serve(struct proxy *proxy, struct rpc_call *call, const struct rpc_frame *frame);
+
+/* ---- proxy_client.c ---------------------------------------------------------------------------------------------------------- */
+
+void proxy_client_accept(struct net_conn *c, void *proxy_arg);
+
+/* Tell why, then close after what is queued has left. The client is unbound at once. */
+void proxy_client_end(struct proxy_client *client, SessionEnd why);
+
+/* ---- proxy_forward.c --------------------------------------------------------------------------------------------------------- */
+
+/* Send a call to whoever serves it, and its answer back as it comes. */
+void proxy_forward(struct proxy_client *client, struct rpc_call *call, const struct rpc_frame *frame);
+struct rpc_ctx proxy_ctx(struct proxy_client *client, const struct rpc_header *h);
+void proxy_forward_free_spares(struct proxy *proxy);
+void proxy_maybe_idle(struct proxy *proxy);
+
+/* ---- proxy_bind.c -------------------------------------------------------------------------------------------------------------- */
+
+/* Login, Resume, Logout: forwarded too, and their answer binds or unbinds the connection. */
+void proxy_bind(struct proxy_client *client, struct rpc_call *call, const struct rpc_frame *frame);
+void proxy_unbind(struct proxy_client *client); /* no longer a session of its user; presence is told after the last one */
+struct proxy_user *proxy_user_find(const struct proxy *proxy, uint64_t user_id);
+void proxy_ended_start(struct proxy *proxy);    /* ask every second which sessions have ended */
+void proxy_bind_stop(struct proxy *proxy);
+void proxy_presence_lost(void *proxy_arg);      /* presence was made anew: write all users again */
+
+/* ---- proxy_push.c -------------------------------------------------------------------------------------------------------------- */
+
+void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_t *fields, const void *msg);
+void proxy_push_users(struct proxy *proxy, const PushEvent *push, uint64_t trace);
+void proxy_resync_all(struct proxy *proxy);     /* tell every session to compare positions, spread over time */
+void proxy_news(const char *address, enum rpc_link_news news, void *proxy_arg);
+void proxy_go_away(struct proxy_client *client, uint32_t within_ms);
+size_t proxy_others(const struct proxy *proxy, DirectoryEntry *out, size_t max, bool with_self);
+
+#endif

@@ -1,0 +1,379 @@
+/*
+ * roles/proxy_bind.c: which connection is whose: logins, resumed and ended sessions, and presence.
+ *
+ * The answer of a login goes to the client only after his presence is written: from then on he compares positions, and what is
+ * sent from then on is pushed to him.
+ */
+#include "roles/proxy.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "net/mem.h"
+#include "proto/methods.h"
+#include "proto/stubs.h"
+#include "store/presence.h"
+
+#define LOG_MODULE "proxy"
+#include "net/log.h"
+
+enum {
+    ENDED_EVERY_MS = 1000,
+    ENDED_SLACK_MS = 10000, /* a write may have been under way that long when the list was read past it */
+};
+
+/* ---- users ---------------------------------------------------------------------------------------------------------------- */
+
+static size_t slot_of(const struct proxy *proxy, uint64_t user_id)
+{
+    return (size_t)(user_id * UINT64_C(0x9e3779b97f4a7c15) >> 24) & (proxy->users_cap - 1);
+}
+
+struct proxy_user *proxy_user_find(const struct proxy *proxy, uint64_t user_id)
+{
+    struct proxy_user *u;
+
+    if (proxy->users_cap == 0)
+        return NULL;
+    for (u = proxy->users[slot_of(proxy, user_id)]; u != NULL; u = u->hash_next)
+        if (u->user_id == user_id)
+            return u;
+    return NULL;
+}
+
+static enum bt_err users_grow(struct proxy *proxy)
+{
+    size_t old_cap = proxy->users_cap, cap = old_cap != 0 ? old_cap * 2 : 256;
+    struct proxy_user **old = proxy->users, **users = bt_calloc(cap, sizeof *users);
+
+    if (users == NULL)
+        return BT_ENOMEM;
+    proxy->users = users;
+    proxy->users_cap = cap;
+    for (size_t i = 0; i < old_cap; i++) {
+        struct proxy_user *u, *next;
+        for (u = old[i]; u != NULL; u = next) {
+            size_t slot = slot_of(proxy, u->user_id);
+            next = u->hash_next;
+            u->hash_next = users[slot];
+            users[slot] = u;
+        }
+    }
+    bt_free(old);
+    return BT_OK;
+}
+
+static struct proxy_user *user_get(struct proxy *proxy, uint64_t user_id)
+{
+    struct proxy_user *u = proxy_user_find(proxy, user_id);
+    size_t slot;
+
+    if (u != NULL)
+        return u;
+    if (proxy->nusers >= proxy->users_cap && users_grow(proxy) != BT_OK && proxy->users_cap == 0)
+        return NULL;
+    u = bt_calloc(1, sizeof *u);
+    if (u == NULL)
+        return NULL;
+    u->user_id = user_id;
+    slot = slot_of(proxy, user_id);
+    u->hash_next = proxy->users[slot];
+    proxy->users[slot] = u;
+    proxy->nusers++;
+    return u;
+}
+
+static void user_free(struct proxy *proxy, struct proxy_user *u)
+{
+    struct proxy_user **at;
+
+    for (at = &proxy->users[slot_of(proxy, u->user_id)]; *at != u; at = &(*at)->hash_next)
+        ;
+    *at = u->hash_next;
+    proxy->nusers--;
+    bt_free(u);
+}
+
+/* Tell the user's friends. */
+static void tell_presence(struct proxy *proxy, uint64_t user_id, bool is_online)
+{
+    const struct rpc_ctx ctx = { .caller = user_id, .trace = proxy->next_trace++ };
+    const PresenceEvent event = { .user_id = user_id, .online = is_online };
+
+    rpc_friend_presence_changed_event(proxy->env.rpc, &ctx, &event);
+}
+
+static void user_remove(struct proxy_user *u, struct proxy_client *client)
+{
+    struct proxy_client **at;
+
+    for (at = &u->clients; *at != client; at = &(*at)->of_user)
+        ;
+    *at = client->of_user;
+    client->of_user = NULL;
+    client->user = NULL;
+    client->session = 0;
+}
+
+void proxy_unbind(struct proxy_client *client)
+{
+    struct proxy *proxy = client->proxy;
+    struct proxy_user *u = client->user;
+
+    if (u == NULL)
+        return;
+    user_remove(u, client);
+    if (u->clients != NULL)
+        return;
+    presence_set(proxy->env.presence, u->user_id, false, NULL, NULL);
+    if (!proxy->is_stopping)
+        tell_presence(proxy, u->user_id, false);
+    user_free(proxy, u);
+}
+
+/* A session has one connection: an older one has been given up by the client, whether or not we have seen its end. */
+static void drop_older(struct proxy_user *u, uint64_t session)
+{
+    struct proxy_client *c;
+
+    for (c = u->clients; c != NULL; c = c->of_user)
+        if (c->session == session) {
+            user_remove(u, c); /* the user stays: the newer connection comes in its place */
+            c->state = CLIENT_LEAVING;
+            rpc_link_finish(c->link, 0);
+            return;
+        }
+}
+
+/* ---- binding ------------------------------------------------------------------------------------------------------------------ */
+
+struct proxy_binding {
+    struct proxy *proxy;
+    struct proxy_client *client; /* NULL: it has gone */
+    struct rpc_call *call;       /* NULL: it has gone */
+    struct rpc_pending *pending; /* NULL: answered; presence is being written */
+    bool is_first;               /* the user's first session here */
+    uint64_t user_id;
+    uint8_t *reply;
+    size_t len;
+};
+
+static void binding_free(struct proxy_binding *b)
+{
+    struct proxy *proxy = b->proxy;
+
+    proxy->nforwards--;
+    bt_free(b->reply);
+    bt_free(b);
+    proxy_maybe_idle(proxy);
+}
+
+/* The client takes calls again. */
+static void binding_over(struct proxy_binding *b, enum proxy_client_state state)
+{
+    struct proxy_client *client = b->client;
+
+    client->binding = NULL;
+    if (client->state == CLIENT_BINDING)
+        client->state = (uint8_t)state;
+    rpc_link_resume(client->link);
+}
+
+static void binding_dead(void *arg)
+{
+    struct proxy_binding *b = arg;
+
+    rpc_fail(b->call, BT_ECANCELLED, NULL);
+    b->call = NULL;
+    if (b->pending != NULL) {
+        rpc_cancel(b->pending);
+        binding_over(b, b->client->user != NULL ? CLIENT_BOUND : CLIENT_GREETED);
+        binding_free(b);
+    } else {
+        b->client->binding = NULL;
+        b->client = NULL; /* told by the presence callback, which frees it */
+    }
+}
+
+static void presence_written(enum bt_err err, void *arg)
+{
+    struct proxy_binding *b = arg;
+
+    if (err != BT_OK)
+        log_warn("presence of user %llu not written yet: %s", (unsigned long long)b->user_id, bt_err_text(err));
+    if (b->client != NULL) {
+        bool is_ours = b->client->state == CLIENT_BINDING;
+        rpc_call_on_dead(b->call, NULL, NULL);
+        if (is_ours)
+            rpc_reply_raw(b->call, RPC_STATUS_OK, 0, b->reply, b->len);
+        else
+            rpc_fail(b->call, BT_ENOAUTH, "the session has ended");
+        if (is_ours && b->is_first)
+            tell_presence(b->proxy, b->user_id, true);
+        binding_over(b, CLIENT_BOUND);
+    }
+    binding_free(b);
+}
+
+/* Bind the connection to the session that a login's answer names. */
+static enum bt_err bind(struct proxy_binding *b, const struct rpc_reply *reply)
+{
+    struct proxy_client *client = b->client;
+    LoginReply login = { 0 };
+    enum bt_err err = rpc_reply_decode(reply, LoginReply_fields, &login);
+    struct proxy_user *u;
+
+    if (err != BT_OK)
+        return err;
+    b->user_id = login.user_id;
+    client->session = login.session_id;
+    rpc_release(LoginReply_fields, &login);
+    b->reply = bt_malloc(reply->len > 0 ? reply->len : 1);
+    u = b->reply != NULL ? user_get(b->proxy, b->user_id) : NULL;
+    if (u == NULL)
+        return BT_ENOMEM;
+    memcpy(b->reply, reply->payload, reply->len);
+    b->len = reply->len;
+    b->is_first = u->clients == NULL;
+    drop_older(u, client->session);
+    client->user = u;
+    client->of_user = u->clients;
+    u->clients = client;
+    presence_set(b->proxy->env.presence, b->user_id, true, presence_written, b);
+    return BT_OK;
+}
+
+static void binding_done(const struct rpc_reply *reply, void *arg)
+{
+    enum { LINGER_MS = 2000 };
+    struct proxy_binding *b = arg;
+    struct proxy_client *client = b->client;
+    bool is_logout = rpc_call_header(b->call)->method == RPC_USER_LOGOUT;
+    enum bt_err err = reply->err;
+
+    b->pending = NULL;
+    if (err == BT_OK && !is_logout) {
+        err = bind(b, reply);
+        if (err == BT_OK)
+            return; /* goes on in presence_written */
+        client->session = 0;
+    }
+    rpc_call_on_dead(b->call, NULL, NULL);
+    if (err == BT_OK) {
+        proxy_unbind(client);
+        rpc_reply_raw(b->call, reply->status, 0, reply->payload, reply->len);
+    } else if (reply->err == BT_OK) {
+        rpc_fail(b->call, err, NULL);
+    } else if (reply->came) {
+        rpc_reply_raw(b->call, reply->status, 0, reply->payload, reply->len);
+    } else {
+        rpc_fail_as(b->call, reply);
+    }
+    binding_over(b, client->user != NULL ? CLIENT_BOUND : CLIENT_GREETED);
+    if (client->state == CLIENT_BOUND) /* a logout that failed: what was pushed meanwhile was left out */
+        proxy_event(client, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
+    if ((err == BT_ENOAUTH || err == BT_EDENIED) && ++client->refusals >= b->proxy->set.login_tries) {
+        log_info("client %u: %u logins refused, closing", net_conn_id(rpc_link_conn(client->link)), (unsigned)client->refusals);
+        client->state = CLIENT_LEAVING;
+        rpc_link_finish(client->link, LINGER_MS);
+    }
+    binding_free(b);
+}
+
+void proxy_bind(struct proxy_client *client, struct rpc_call *call, const struct rpc_frame *frame)
+{
+    struct proxy *proxy = client->proxy;
+    struct rpc_ctx ctx = proxy_ctx(client, &frame->h);
+    struct proxy_binding *b;
+
+    if (client->state == CLIENT_BOUND && frame->h.method != RPC_USER_LOGOUT) {
+        rpc_fail(call, BT_ESTATE, "this connection is logged in already");
+        return;
+    }
+    b = bt_calloc(1, sizeof *b);
+    if (b == NULL) {
+        rpc_fail(call, BT_ENOMEM, NULL);
+        return;
+    }
+    proxy->nforwards++;
+    b->proxy = proxy;
+    b->client = client;
+    b->call = call;
+    client->binding = b;
+    client->state = CLIENT_BINDING;
+    rpc_link_pause(client->link);
+    rpc_call_on_dead(call, binding_dead, b);
+    b->pending = rpc_send(proxy->env.rpc, frame->h.method, &ctx, frame->payload, frame->len, binding_done, b);
+}
+
+/* ---- ended sessions ------------------------------------------------------------------------------------------------------------ */
+
+static void ended_ask(void *proxy_arg);
+
+static void ended_one(struct proxy *proxy, const EndedSession *s)
+{
+    struct proxy_user *u = proxy_user_find(proxy, s->user_id);
+    struct proxy_client *c;
+
+    for (c = u != NULL ? u->clients : NULL; c != NULL; c = c->of_user)
+        if (c->session == s->session_id) {
+            proxy_client_end(c, s->why);
+            return;
+        }
+}
+
+static void ended_done(const struct rpc_reply *reply, void *arg)
+{
+    struct proxy *proxy = arg;
+    EndedSinceReply list = { 0 };
+    bool more = false;
+
+    proxy->ended_call = NULL;
+    if (rpc_reply_decode(reply, EndedSinceReply_fields, &list) == BT_OK) {
+        for (pb_size_t i = 0; i < list.sessions_count; i++)
+            ended_one(proxy, &list.sessions[i]);
+        more = list.more && list.sessions_count > 0;
+        if (more) {
+            int64_t last_ms = list.sessions[list.sessions_count - 1].ended_ms;
+            proxy->ended_since_ms = last_ms > proxy->ended_since_ms ? last_ms : last_ms + 1;
+        } else {
+            proxy->ended_since_ms = list.now_ms - ENDED_SLACK_MS;
+        }
+        proxy->clock_ms = list.now_ms - (int64_t)net_now_ms(proxy->env.loop);
+        rpc_release(EndedSinceReply_fields, &list);
+    }
+    net_timer_start(proxy->env.loop, &proxy->ended_timer, more ? 0 : ENDED_EVERY_MS, ended_ask, proxy);
+}
+
+static void ended_ask(void *proxy_arg)
+{
+    struct proxy *proxy = proxy_arg;
+    const struct rpc_ctx ctx = { .trace = proxy->next_trace++, .timeout_ms = 2 * ENDED_EVERY_MS };
+    const EndedSinceRequest req = { .since_ms = proxy->ended_since_ms };
+
+    proxy->ended_call = rpc_user_ended_since(proxy->env.rpc, &ctx, &req, ended_done, proxy);
+}
+
+void proxy_ended_start(struct proxy *proxy)
+{
+    net_timer_start(proxy->env.loop, &proxy->ended_timer, 0, ended_ask, proxy);
+}
+
+void proxy_bind_stop(struct proxy *proxy)
+{
+    net_timer_stop(proxy->env.loop, &proxy->ended_timer);
+    if (proxy->ended_call != NULL)
+        rpc_cancel(proxy->ended_call);
+    proxy->ended_call = NULL;
+}
+
+void proxy_presence_lost(void *proxy_arg)
+{
+    struct proxy *proxy = proxy_arg;
+
+    log_warn("presence was made anew: writing %zu users again", proxy->nusers);
+    for (size_t i = 0; i < proxy->users_cap; i++)
+        for (struct proxy_user *u = proxy->users[i]; u != NULL; u = u->hash_next)
+            presence_set(proxy->env.presence, u->user_id, true, NULL, NULL);
+    proxy_resync_all(proxy);
+}

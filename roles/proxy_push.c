@@ -1,0 +1,146 @@
+/* roles/proxy_push.c: events to clients: pushes, and what the proxy itself has to tell. */
+#include "roles/proxy.h"
+
+#include <string.h>
+
+#include "net/mem.h"
+#include "proto/methods.h"
+
+#define LOG_MODULE "proxy"
+#include "net/log.h"
+
+enum { RESYNC_SLICE_MS = 50 };
+
+static void event_raw(struct proxy_client *client, uint16_t method, uint64_t trace, const uint8_t *payload, size_t len)
+{
+    const struct rpc_header h = { .method = method, .trace = trace };
+    enum bt_err err = rpc_link_event(client->link, &h, payload, len);
+
+    if (err == BT_EBUSY) {
+        log_info("client %u: reads too slowly, closing; it finds what it missed by its positions", net_conn_id(rpc_link_conn(client->link)));
+        proxy_unbind(client);
+        client->state = CLIENT_LEAVING;
+        rpc_link_close(client->link, BT_EBUSY);
+    }
+}
+
+void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_t *fields, const void *msg)
+{
+    enum { EVENT_MAX = 32768 };
+    uint8_t small[256], *buf = small;
+    size_t size = rpc_size(fields, msg);
+
+    if (size > EVENT_MAX)
+        return;
+    if (size > sizeof small && (buf = bt_malloc(size)) == NULL)
+        return;
+    event_raw(client, method, 0, buf, rpc_encode(fields, msg, buf, size > sizeof small ? size : sizeof small));
+    if (buf != small)
+        bt_free(buf);
+}
+
+/* To a user's sessions. One whose login is under way gets nothing yet: it compares positions when it is done. */
+static void push_user(struct proxy *proxy, uint64_t user_id, const PushEvent *push, uint64_t trace)
+{
+    struct proxy_user *u = proxy_user_find(proxy, user_id);
+    struct proxy_client *c, *next;
+
+    for (c = u != NULL ? u->clients : NULL; c != NULL; c = next) {
+        next = c->of_user; /* a slow reader is unbound, and u may be gone with its last one */
+        if (c->state == CLIENT_BOUND && (push->except_session == 0 || c->session != push->except_session))
+            event_raw(c, (uint16_t)push->method, trace, push->event.data, push->event.len);
+    }
+}
+
+void proxy_push_users(struct proxy *proxy, const PushEvent *push, uint64_t trace)
+{
+    const struct rpc_method_info *info = rpc_method_info((uint16_t)push->method);
+
+    if (info == NULL || info->role != RPC_ROLE_CLIENT)
+        return;
+    for (size_t i = 0; i < push->users.len / 8; i++)
+        push_user(proxy, rpc_bytes_u64(push->users, i), push, trace);
+}
+
+void proxy_push(struct rpc_call *call, const void *msg, void *self)
+{
+    proxy_push_users(self, msg, rpc_call_header(call)->trace);
+}
+
+void proxy_push_lost(struct rpc_call *call, const void *msg, void *self)
+{
+    (void)call;
+    (void)msg;
+    proxy_resync_all(self);
+}
+
+void proxy_news(const char *address, enum rpc_link_news news, void *proxy_arg)
+{
+    (void)address;
+    if (news == RPC_LINK_BROKE) /* it may have carried pushes */
+        proxy_resync_all(proxy_arg);
+}
+
+/* ---- Resync ---------------------------------------------------------------------------------------------------------------------- */
+
+/* A slice of those that are still to be told. The newest come first; whoever connects meanwhile compares positions anyway. */
+static void resync_slice(void *proxy_arg)
+{
+    struct proxy *proxy = proxy_arg;
+    uint32_t slices = proxy->set.resync_spread_ms / RESYNC_SLICE_MS + 1;
+    uint32_t budget = proxy->nclients / slices + 1;
+    struct proxy_client *c, *next;
+
+    for (c = proxy->clients; c != NULL && budget > 0; c = next) {
+        next = c->next;
+        if (!c->wants_resync)
+            continue;
+        c->wants_resync = false;
+        budget--;
+        if (c->state == CLIENT_BOUND)
+            proxy_event(c, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
+    }
+    if (c != NULL)
+        net_timer_start(proxy->env.loop, &proxy->resync_timer, RESYNC_SLICE_MS, resync_slice, proxy);
+}
+
+void proxy_resync_all(struct proxy *proxy)
+{
+    if (proxy->is_stopping)
+        return;
+    for (struct proxy_client *c = proxy->clients; c != NULL; c = c->next)
+        c->wants_resync = c->state == CLIENT_BOUND;
+    if (!net_timer_is_running(&proxy->resync_timer))
+        net_timer_start(proxy->env.loop, &proxy->resync_timer, 0, resync_slice, proxy);
+}
+
+/* ---- where else to go ---------------------------------------------------------------------------------------------------------------- */
+
+size_t proxy_others(const struct proxy *proxy, DirectoryEntry *out, size_t max, bool with_self)
+{
+    size_t nnodes, n = 0;
+    const struct registry_node *nodes = rpc_nodes(proxy->env.rpc, &nnodes);
+
+    for (size_t i = 0; i < nnodes && n < max; i++) {
+        const struct registry_node *node = &nodes[i];
+        if (!(node->roles & 1u << RPC_ROLE_PROXY) || node->client_address[0] == '\0' || (node->is_self && !with_self))
+            continue;
+        out[n++] = (DirectoryEntry){
+            .address = rpc_str(node->client_address),
+            .unit = rpc_str(node->unit),
+            .connections = node->is_self ? proxy->nclients : node->load,
+            .weight = node->weight,
+        };
+    }
+    return n;
+}
+
+void proxy_go_away(struct proxy_client *client, uint32_t within_ms)
+{
+    enum { PLACES_MAX = 16 };
+    DirectoryEntry places[PLACES_MAX];
+    GoAwayEvent event = { .proxies = places, .within_ms = within_ms };
+
+    event.proxies_count = (pb_size_t)proxy_others(client->proxy, places, PLACES_MAX, false);
+    proxy_event(client, RPC_ON_GO_AWAY, GoAwayEvent_fields, &event);
+}
