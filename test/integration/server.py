@@ -13,8 +13,8 @@ from wire import ROOT
 BUILD = os.path.join(ROOT, "build", "release")
 BYTETALK = os.path.abspath(os.environ.get("BYTETALK", os.path.join(BUILD, "bytetalk")))
 
-# Password hashes that cost nothing, where a test is not about them.
-FAST = {"user.hash_memory": 8, "user.hash_ops": 1}
+# Password hashes that cost nothing and farewells that take no time, where a test is not about them.
+FAST = {"user.hash_memory": 8, "user.hash_ops": 1, "proxy.drain_spread_ms": 0, "proxy.resync_spread_ms": 0}
 
 # The ways in which the same server can be put together; the story runs in all of them.
 MODES = {

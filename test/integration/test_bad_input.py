@@ -251,21 +251,22 @@ def test_sql_is_only_text(server, healthy):
 
 
 def test_a_wrong_password_takes_as_long_as_an_unknown_name(make_server):
-    server = make_server({"user.hash_memory": None, "user.hash_ops": None})   # as they come
+    server = make_server({"user.hash_memory": None, "user.hash_ops": None, "proxy.login_tries": 100})
     c, name = server.connect(), new_name()
     c.register(name)
 
-    def took(who):
+    def took(c, who):
         start = time.perf_counter()
         c.refused("UNAUTHENTICATED", "Login", name=who, password="not the password")
         return time.perf_counter() - start
 
-    took(name), took(new_name())
+    took(c, name), took(c, new_name())
     for _ in range(3):   # the machine may be busy with other things
         wrong, unknown = [], []
+        one, two = server.connect(), server.connect()
         for _ in range(50):
-            wrong.append(took(name))
-            unknown.append(took(new_name("nobody")))
+            wrong.append(took(one, name))
+            unknown.append(took(two, new_name("nobody")))
         wrong, unknown = statistics.median(wrong), statistics.median(unknown)
         if abs(wrong - unknown) <= 0.2 * max(wrong, unknown):
             return
@@ -273,7 +274,7 @@ def test_a_wrong_password_takes_as_long_as_an_unknown_name(make_server):
 
 
 def test_a_flood_of_logins_is_refused_and_others_go_on(make_server):
-    server = make_server({"user.hash_memory": None, "user.hash_ops": None})
+    server = make_server({"user.hash_memory": None, "user.hash_ops": None, "proxy.login_tries": 100})
     a, b = server.users("ann", "ben")
     crowd = [server.connect() for _ in range(20)]
     calls = []
@@ -286,6 +287,16 @@ def test_a_flood_of_logins_is_refused_and_others_go_on(make_server):
     assert time.monotonic() - start < 3 * SLOW, "logins hold up the chat"
     statuses = {c.wait(call, 60).status for c, call in calls}
     assert statuses <= {"UNAUTHENTICATED", "RESOURCE_EXHAUSTED"} and "UNAUTHENTICATED" in statuses
+
+
+def test_a_connection_that_guesses_is_closed(make_server):
+    server = make_server({"proxy.login_tries": 3})
+    c, name = server.connect(), new_name()
+    c.register(name)
+    for i in range(3):
+        c.refused("UNAUTHENTICATED", "Login", name=name, password=f"guess number {i}")
+    c.wait_closed()
+    server.connect().login(name)
 
 
 # ---- floods

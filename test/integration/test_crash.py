@@ -168,7 +168,7 @@ def test_a_failed_sync_ends_the_process(make_server, tmp_path):
     server = make_server(env=env)
     a, b = server.users("ann", "ben")
     assert a.send(b.user_id, "before") == 1
-    tell(control, "fsync")
+    tell(control, "fsyncfail")
     i = msg_id()
     call = a.start("Send", target=b.user_id, client_msg_id=i, body=b"never acknowledged")
     a.wait_closed()
