@@ -39,6 +39,7 @@ typedef void registry_changed_cb(const struct registry_node *nodes, size_t n, vo
 /* Open; self (copied) is told to others by registry_join(). changed runs first when the first view is there. Errors: BT_EINVAL, BT_EDOWN, with why. */
 enum bt_err registry_open(struct net_loop *loop, const struct conf *conf, const struct registry_node *self, registry_changed_cb *changed, void *arg,
                           struct registry **out, char *why, size_t why_size);
+void registry_set_self(struct registry *r, const struct registry_node *self); /* before joining: its roles are known only then; copied */
 void registry_join(struct registry *r);                       /* be chosen from now on */
 void registry_leave(struct registry *r);                      /* no longer; the node serves on */
 void registry_set_load(struct registry *r, uint32_t load);    /* told to others at most once a second */

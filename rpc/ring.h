@@ -28,8 +28,8 @@ void ring_free(struct ring *r);
 uint64_t ring_hash(uint64_t hi, uint64_t lo);
 
 /*
- * The owner of a conversation, or the nth member after it on the ring (nth 0: the owner; each member counted once:
- * whom to ask when those before are passed over, up to the 63rd). NULL: no such.
+ * The owner of a conversation, or the nth member after it on the ring (nth 0: the owner; each member counted once):
+ * whom to ask when those before are passed over. NULL: no such, or nth is over 63.
  */
 const struct ring_member *ring_find(const struct ring *r, uint64_t hi, uint64_t lo, size_t nth);
 
