@@ -340,7 +340,7 @@ static enum bt_err node_start(struct node *node, char *why, size_t why_size)
     return BT_OK;
 }
 
-/* The line that says that clients and nodes are served; scripts wait for it. */
+/* The line that says that clients and nodes are served; scripts wait for it. A node that nobody dials has a name as its address. */
 static void node_log_ready(const struct node *node)
 {
     const struct registry_node *self = rpc_self(node->rpc);
@@ -352,7 +352,7 @@ static void node_log_ready(const struct node *node)
         snprintf(names + len, sizeof names - len, "%s%s", len > 0 ? "," : "", node->started[i].role->name);
     }
     log_info("ready roles=%s clients=%s nodes=%s data=%s", names, *self->client_address ? self->client_address : "-",
-             *self->address ? self->address : "-", node->store ? store_data_dir(node->store) : "-");
+             strchr(self->address, ':') ? self->address : "-", node->store ? store_data_dir(node->store) : "-");
 }
 
 int node_run(const struct options *options, const struct role *const *roles, const struct conf *conf)
