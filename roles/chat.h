@@ -49,6 +49,7 @@ struct chat_op {
     enum chat_op_kind kind;
     bool look;                  /* look into the log before writing: it may stand there already */
     bool is_listed;             /* in chat->ids */
+    bool is_verified;           /* its refusal was checked against the log's end */
     bool is_unsure;             /* a write of it was sent and its outcome is not known */
     uint8_t tries;
     uint64_t except_session;    /* who needs no push */
@@ -102,6 +103,7 @@ struct chat_conv {
     struct store_pair pair;            /* lo != 0 */
     uint64_t rights_ms;                /* net_now_ms() when a 1:1's rights were read; 0: never */
     uint64_t db_generation;            /* of the store's connection when the tail was read */
+    uint64_t known_ms;                 /* net_now_ms() when head_seq was surely the last */
     uint64_t head_seq;                 /* of the last message that stands */
     int64_t head_ms;
     uint64_t solo_until_ms;            /* writes in statements of its own: its batches met the fence */
@@ -235,7 +237,7 @@ void chat_check(struct chat_conv *c, struct chat_op *op);
 /* Is the sender of the op looked up first, since his repeats met the fence? And remember that they did. */
 bool chat_is_solo(const struct chat *chat, uint64_t sender_id);
 void chat_set_solo(struct chat *chat, uint64_t sender_id);
-enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_TRIES = 8 };
+enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000, CHAT_TRIES = 8 };
 
 /* Answer an op whose id stands in the log already: its seq, or ALREADY_EXISTS when it was another message. Frees it. */
 void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint64_t digest, int64_t sent_ms);
@@ -244,7 +246,7 @@ void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint
 
 void chat_batch_schedule(struct chat_conv *c); /* it has ready ops */
 void chat_batch_flush(void *chat_arg);
-void chat_batch_stop(struct chat *chat);       /* give up what waits to be settled: its senders are told UNKNOWN */
+void chat_batch_stop(struct chat *chat);       /* nothing goes out any more; give up what waits to be settled: its senders are told UNKNOWN */
 uint32_t chat_backoff_ms(uint32_t tries);
 
 /* An op stands in the log at its row.seq: remember it, answer, push. Takes op. */

@@ -120,6 +120,7 @@ void chat_committed(struct chat_conv *c, struct chat_op *op)
 {
     const struct store_message *m = &op->row;
 
+    c->known_ms = net_now_ms(c->chat->env.loop);
     if (m->seq > c->head_seq) {
         c->head_seq = m->seq;
         c->head_ms = m->sent_ms;
@@ -399,5 +400,12 @@ void chat_batch_stop(struct chat *chat)
             net_timer_stop(chat->env.loop, &b->retry);
             batch_fail(b, BT_EUNSURE);
         }
+    }
+    net_defer_cancel(chat->env.loop, &chat->flush_task);
+    while (chat->dirty_first != NULL) {
+        struct chat_conv *c = dirty_pop(chat);
+        struct chat_op *op;
+        while ((op = chat_ops_pop(&c->ready)) != NULL)
+            chat_op_end(chat, op, BT_ECLOSING, NULL);
     }
 }

@@ -101,6 +101,47 @@ static bool is_repeat(struct chat_conv *c, struct chat_op *op)
     return false;
 }
 
+/* ---- refusing ------------------------------------------------------------------------------------------------------------- */
+
+static void verify_done(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    struct chat_op *op = arg;
+    struct chat_conv *c = op->conv;
+    uint64_t head = err == BT_OK && rows->nrows > 0 ? store_message_id_of(rows, 0).seq : 0;
+
+    assert(c->busy == op);
+    if (err != BT_OK) {
+        chat_op_end(c->chat, op, BT_EDOWN, NULL);
+    } else {
+        if (head == c->head_seq)
+            c->known_ms = net_now_ms(c->chat->env.loop);
+        else
+            chat_conv_forget(c);
+        chat_ops_unshift(&c->waiting, op);
+    }
+    chat_conv_unbusy(c);
+}
+
+/*
+ * Refuse an op. What is written is fenced, but a refusal is not: before a group's state refuses, it is made sure that nobody
+ * else has changed it since it was read.
+ */
+static void refuse(struct chat_conv *c, struct chat_op *op, enum bt_err err, const char *detail)
+{
+    bool was_busy;
+
+    if (c->lo == 0 && !op->is_verified && net_now_ms(c->chat->env.loop) >= c->known_ms + CHAT_FRESH_MS) {
+        op->is_verified = true;
+        c->busy = op;
+        store_message_newest(c->chat->env.store, c->hi, c->lo, 1, verify_done, op);
+        return;
+    }
+    was_busy = c->busy == op;
+    chat_op_end(c->chat, op, err, detail);
+    if (was_busy)
+        chat_conv_unbusy(c);
+}
+
 /* ---- rights ---------------------------------------------------------------------------------------------------------------- */
 
 static enum bt_err may_write_pair(const struct chat_conv *c, uint64_t sender_id, const char **detail)
@@ -197,8 +238,7 @@ static void refer_done(enum bt_err err, const struct db_rows *rows, void *arg)
         chat_change_start(c, op);
         return;
     }
-    chat_op_end(c->chat, op, err, detail);
-    chat_conv_unbusy(c);
+    refuse(c, op, err, detail);
 }
 
 /* A change of a group, and what the user it is about has to do with it. */
@@ -220,14 +260,14 @@ static void apply_member_done(enum bt_err err, const struct db_rows *rows, void 
         chat_change_start(c, op);
         return;
     }
-    if (err == BT_OK) {
-        op->row.seq = 0;
-        chat_op_reply(op);
-        chat_ids_remove(c->chat, op);
-        chat_op_free(c->chat, op);
-    } else {
-        chat_op_end(c->chat, op, err, detail);
+    if (err != BT_OK) {
+        refuse(c, op, err, detail);
+        return;
     }
+    op->row.seq = 0;
+    chat_op_reply(op);
+    chat_ids_remove(c->chat, op);
+    chat_op_free(c->chat, op);
     chat_conv_unbusy(c);
 }
 
@@ -245,7 +285,7 @@ static void check_write(struct chat_conv *c, struct chat_op *op)
     if (err == BT_OK && !op->is_listed)
         err = chat_ids_add(chat, op);
     if (err != BT_OK) {
-        chat_op_end(chat, op, err, detail);
+        refuse(c, op, err, detail);
         return;
     }
     if (op->kind == OP_SEND && !c->is_unborn) {
@@ -276,10 +316,9 @@ static void check_signal(struct chat_conv *c, struct chat_op *op)
     enum bt_err err = may_write(c, op->row.sender_id, &detail);
 
     if (err != BT_OK) {
-        chat_op_end(c->chat, op, err, detail);
+        refuse(c, op, err, detail);
         return;
     }
-    chat_op_reply(op);
     c->pins++;
     chat_push_op(c->chat, op);
 }

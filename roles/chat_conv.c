@@ -106,7 +106,7 @@ struct chat_conv *chat_conv_get(struct chat *chat, uint64_t hi, uint64_t lo)
 
 static bool is_in_use(const struct chat_conv *c)
 {
-    return c->state == CONV_LOADING || c->waiting.first != NULL || c->ready.first != NULL || c->busy != NULL || c->batch != NULL || c->pins > 0;
+    return c->state == CONV_LOADING || c->is_dirty || c->waiting.first != NULL || c->ready.first != NULL || c->busy != NULL || c->batch != NULL || c->pins > 0;
 }
 
 static void large_unlink(struct chat_conv *c)
@@ -126,7 +126,7 @@ void chat_conv_free(struct chat_conv *c)
     struct chat *chat = c->chat;
     struct chat_conv **at;
 
-    assert(!is_in_use(c) && !c->is_dirty);
+    assert(!is_in_use(c));
     for (at = &chat->convs[slot_of(chat, c->hi, c->lo)]; *at != c; at = &(*at)->hash_next)
         ;
     *at = c->hash_next;
@@ -363,6 +363,7 @@ static void load(struct chat_conv *c)
 
     c->state = CONV_LOADING;
     c->is_stale = false;
+    c->known_ms = net_now_ms(chat->env.loop);
     c->db_generation = db_generation(store_db(chat->env.store));
     store_message_newest(chat->env.store, c->hi, c->lo, chat->set.window > 0 ? chat->set.window : 1, load_tail_done, c);
 }
