@@ -133,7 +133,7 @@ class Client:
 
     # ---- calls
 
-    def start(self, name, *, target=0, timeout_ms=10000, flags=0, payload=None, call=None, caller=0, session=0, trace=0,
+    def start(self, name, /, *, target=0, timeout_ms=10000, flags=0, payload=None, call=None, caller=0, session=0, trace=0,
               write=True, **fields):
         """Send a request and answer its Call; `write=False` answers (Call, bytes) and leaves the sending to the caller."""
         method = METHODS[name]
@@ -162,15 +162,15 @@ class Client:
                 raise Closed(f"closed instead of answering {call.method.name}")
         return call.reply
 
-    def call(self, name, **kw):
+    def call(self, name, /, **kw):
         return self.wait(self.start(name, **kw))
 
-    def ok(self, name, **kw):
+    def ok(self, name, /, **kw):
         reply = self.call(name, **kw)
         assert reply.status == "OK", f"{name} {short(kw)}: {reply}"
         return reply.msg
 
-    def refused(self, status, name, **kw):
+    def refused(self, status, name, /, **kw):
         reply = self.call(name, **kw)
         assert reply.status == status, f"{name} {short(kw)}: wanted {status}, got {reply}"
         assert reply.msg.detail and len(reply.msg.detail.encode()) <= 256, f"{reply} says nothing"

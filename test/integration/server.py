@@ -48,6 +48,7 @@ class Server:
         self.lines = []          # of all its processes
         self.news = threading.Condition()
         self.clients = self.nodes = None
+        self.made = []           # clients, to be closed before the end, so that nothing is waited for
         os.makedirs(self.dir, exist_ok=True)
 
     def command(self, extra=()):
@@ -159,13 +160,17 @@ class Server:
         if not self.is_alive():
             code = self._gone()
             raise AssertionError(f"the server had ended with {code}:\n" + self.log[-4000:])
+        for c in self.made:
+            c.close()
         code = self.stop()
         assert code == 0, f"SIGTERM ended it with {code}:\n" + self.log[-4000:]
 
     # ---- clients
 
     def connect(self, **kw):
-        return Client(self.clients, layer=self.layer, **kw)
+        c = Client(self.clients, layer=self.layer, **kw)
+        self.made.append(c)
+        return c
 
     def user(self, stem="user", password="correct horse", device_id=0, **kw):
         """A new account, logged in."""
