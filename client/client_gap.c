@@ -95,6 +95,7 @@ void client_check_synced(struct bt_client *c)
         if (client_order_gap(&c->convs.rows[n]->order, &from))
             return;
     c->must_tell_synced = false;
+    client_convs_save(c);
     if (c->events.synced)
         c->events.synced(c, c->arg);
 }

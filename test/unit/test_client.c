@@ -1,0 +1,742 @@
+/* test/unit/test_client.c: the client against a scripted server: what is lost is sent again, once and in order. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/bytetalk.h"
+#include "fake_server.h"
+#include "net/loop.h"
+#include "proto/methods.h"
+
+enum { MAX_SEEN = 512 };
+
+/* A client and what it was told. */
+struct device {
+    struct bt_client *client;
+    struct bt_store store; /* hands back and keeps the session and positions below */
+    bool has_token, is_synced_before;
+    uint64_t positions[64]; /* by peer; UINT64_MAX: none */
+    int positions_saved;
+
+    enum bt_state state;
+    int waits, ended, conversations, synced, closed;
+    enum bt_session_end ended_why;
+    char server[64];
+    uint64_t seen_target[MAX_SEEN], seen_seq[MAX_SEEN];
+    char seen_body[MAX_SEEN][32];
+    size_t seen;
+
+    int sent, failed, unsure;   /* callbacks of bt_send */
+    enum bt_status status;
+    uint64_t order[MAX_SEEN];   /* seqs as answered */
+    bool closes_in_message;
+};
+
+static struct net_loop *loop;
+static struct fake_server server;
+
+/* ---- a device ---- */
+
+static bool load(struct bt_store *store, bt_record_cb *each, void *arg)
+{
+    struct device *d = (struct device *)((char *)store - offsetof(struct device, store));
+    each(&(struct bt_record){ .kind = BT_RECORD_DEVICE, .number = 5 }, arg);
+    if (d->has_token)
+        each(&(struct bt_record){ .kind = BT_RECORD_SESSION, .number = FAKE_USER, .name = { "alice", 5 }, .token = { "token", 5 } }, arg);
+    if (d->is_synced_before)
+        each(&(struct bt_record){ .kind = BT_RECORD_SYNCED, .number = 1 }, arg);
+    for (uint64_t peer = 1; peer < 64; peer++)
+        if (d->positions[peer] != UINT64_MAX)
+            each(&(struct bt_record){ .kind = BT_RECORD_POSITION, .hi = peer > FAKE_USER ? peer : FAKE_USER,
+                                      .lo = peer > FAKE_USER ? FAKE_USER : peer, .number = d->positions[peer] }, arg);
+    return true;
+}
+
+static bool save(struct bt_store *store, const struct bt_record *r)
+{
+    struct device *d = (struct device *)((char *)store - offsetof(struct device, store));
+    if (r->kind == BT_RECORD_POSITION && r->hi < 64) {
+        d->positions[r->hi] = r->number;
+        d->positions_saved++;
+    }
+    if (r->kind == BT_RECORD_SESSION)
+        d->has_token = r->token.len > 0;
+    if (r->kind == BT_RECORD_SYNCED)
+        d->is_synced_before = true;
+    return true;
+}
+
+static void on_state(struct bt_client *c, const struct bt_state_info *info, void *arg)
+{
+    struct device *d = arg;
+    (void)c;
+    d->state = info->state;
+    d->waits += info->state == BT_STATE_WAITING;
+    snprintf(d->server, sizeof d->server, "%s", info->server);
+}
+
+static void on_ended(struct bt_client *c, enum bt_session_end why, void *arg)
+{
+    struct device *d = arg;
+    (void)c;
+    d->ended++;
+    d->ended_why = why;
+}
+
+static void on_conversation(struct bt_client *c, const struct bt_conversation *conv, void *arg)
+{
+    struct device *d = arg;
+    (void)c, (void)conv;
+    d->conversations++;
+}
+
+static void on_closed(void *arg)
+{
+    struct device *d = arg;
+    d->closed++;
+}
+
+static void on_message(struct bt_client *c, const struct bt_message *m, void *arg)
+{
+    struct device *d = arg;
+    assert_true(d->seen < MAX_SEEN);
+    d->seen_target[d->seen] = m->target;
+    d->seen_seq[d->seen] = m->seq;
+    snprintf(d->seen_body[d->seen], sizeof d->seen_body[0], "%.*s", (int)m->body.len, m->body.data);
+    d->seen++;
+    if (d->closes_in_message)
+        bt_client_close(c, on_closed, d);
+}
+
+static void on_synced(struct bt_client *c, void *arg)
+{
+    (void)c;
+    ((struct device *)arg)->synced++;
+}
+
+static void device_init(struct device *d)
+{
+    memset(d, 0, sizeof *d);
+    memset(d->positions, 0xff, sizeof d->positions);
+    d->store = (struct bt_store){ load, save };
+}
+
+static void device_open_with(struct device *d, const char *const *servers, size_t n, uint32_t backfill, uint32_t send_timeout_ms)
+{
+    struct bt_config config = { .servers = servers, .server_count = n, .store = &d->store, .backfill = backfill,
+                                .send_timeout_ms = send_timeout_ms, .backoff_min_ms = 10, .backoff_max_ms = 50, .program = "test" };
+    struct bt_events events = { .state = on_state, .session_ended = on_ended, .conversation = on_conversation, .message = on_message,
+                                .synced = on_synced };
+    d->client = bt_client_open(loop, &config, &events, d);
+    assert_non_null(d->client);
+}
+
+static void device_open(struct device *d)
+{
+    device_open_with(d, &server.address, 1, 10, 0);
+}
+
+#define WAIT_UNTIL(condition)                                                                                                \
+    do {                                                                                                                     \
+        uint64_t limit_ms = net_clock_us() / 1000 + 8000;                                                                    \
+        while (!(condition)) {                                                                                               \
+            if (net_clock_us() / 1000 > limit_ms)                                                                            \
+                fail_msg("not in time: %s", #condition);                                                                     \
+            net_loop_turn(loop, 10);                                                                                         \
+        }                                                                                                                    \
+    } while (0)
+
+static void turn_for(uint32_t ms)
+{
+    uint64_t limit_us = net_clock_us() + ms * 1000;
+    while (net_clock_us() < limit_us)
+        net_loop_turn(loop, 5);
+}
+
+static void device_close(struct device *d)
+{
+    if (!d->closed)
+        bt_client_close(d->client, on_closed, d);
+    WAIT_UNTIL(d->closed == 1);
+}
+
+static void on_sent(const struct bt_result *r, uint64_t seq, int64_t sent_ms, void *arg)
+{
+    struct device *d = arg;
+    (void)sent_ms;
+    d->status = r->status;
+    if (r->outcome == BT_DONE)
+        d->order[d->sent++] = seq;
+    else if (r->outcome == BT_UNSURE)
+        d->unsure++;
+    else
+        d->failed++;
+}
+
+static void send_text(struct device *d, uint64_t target, const char *text)
+{
+    assert_true(bt_send(d->client, &(struct bt_outgoing){ .target = target, .body = { text, strlen(text) } }, on_sent, d));
+}
+
+static void on_done(const struct bt_result *r, void *arg)
+{
+    *(enum bt_status *)arg = r->status;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&server, 0, sizeof server);
+    server.idle_timeout_ms = 60000;
+    if (net_loop_new(&loop) != BT_OK)
+        return -1;
+    fake_server_start(&server, loop);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fake_server_stop(&server);
+    for (int n = 0; n < 5; n++)
+        net_loop_turn(loop, 1);
+    net_loop_free(loop);
+    return 0;
+}
+
+/* ---- connecting ---- */
+
+static void login_is_kept_and_resumed(void **state)
+{
+    struct device d;
+    enum bt_status status = BT_STATUS_UNKNOWN;
+    (void)state;
+    device_init(&d);
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_CONNECTED && d.client && server.hellos == 1);
+    assert_true(bt_login(d.client, "alice", "secret", "test", on_done, &status));
+    assert_int_equal(status, BT_STATUS_UNKNOWN); /* never inside the call */
+    WAIT_UNTIL(d.state == BT_STATE_READY && status == BT_STATUS_OK);
+    assert_int_equal(bt_client_user_id(d.client), FAKE_USER);
+    assert_string_equal(bt_client_user_name(d.client), "alice");
+    assert_true(d.has_token);
+    device_close(&d);
+    d.closed = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY && server.resumes == 1);
+    assert_int_equal(server.logins, 1);
+    device_close(&d);
+}
+
+static void resume_travels_with_hello(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.holds_hello = true; /* answered only when Resume has come */
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    device_close(&d);
+}
+
+static void a_refused_token_ends_the_session(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.refuses_token = true;
+    device_open(&d);
+    WAIT_UNTIL(d.ended == 1 && d.state == BT_STATE_CONNECTED);
+    assert_int_equal(d.ended_why, BT_SESSION_EXPIRED);
+    assert_false(d.has_token);
+    assert_int_equal(bt_client_user_id(d.client), 0);
+    send_text(&d, 3, "to nobody");
+    assert_int_equal(d.failed, 0);
+    WAIT_UNTIL(d.failed == 1);
+    assert_int_equal(d.status, BT_STATUS_UNAUTHENTICATED);
+    device_close(&d);
+}
+
+static void a_server_without_a_common_version_is_final(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.refuses_version = true;
+    device_open(&d);
+    send_text(&d, 3, "hello");
+    WAIT_UNTIL(d.state == BT_STATE_REFUSED && d.failed == 1);
+    turn_for(150);
+    assert_int_equal(server.hellos, 1);
+    device_close(&d);
+}
+
+static void it_connects_again_and_goes_over_to_a_living_server(void **state)
+{
+    struct device d;
+    struct fake_server other = { .idle_timeout_ms = 60000 };
+    (void)state;
+    fake_server_start(&other, loop);
+    const char *servers[] = { server.address, other.address };
+    device_init(&d);
+    d.has_token = true;
+    device_open_with(&d, servers, 2, 10, 0);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    struct fake_server *used = server.hellos ? &server : &other, *unused = server.hellos ? &other : &server;
+    fake_server_refuse(used);
+    WAIT_UNTIL(d.state != BT_STATE_READY);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    assert_int_equal(unused->resumes, 1);
+    device_close(&d);
+    fake_server_stop(&other);
+}
+
+static void a_name_that_no_server_answers_to_is_told(void **state)
+{
+    struct device d;
+    const char *servers[] = { "127.0.0.1:1" };
+    (void)state;
+    device_init(&d);
+    device_open_with(&d, servers, 1, 10, 0);
+    WAIT_UNTIL(d.waits >= 2);
+    device_close(&d);
+}
+
+static void an_unanswered_ping_breaks_the_connection(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.idle_timeout_ms = 300;
+    device_open(&d);
+    WAIT_UNTIL(server.pings >= 3);
+    assert_int_equal(d.state, BT_STATE_READY);
+    assert_int_equal(server.hellos, 1);
+    server.ignores_pings = true;
+    uint64_t limit_ms = net_clock_us() / 1000 + 13000;
+    while (server.hellos < 2 && net_clock_us() / 1000 < limit_ms)
+        net_loop_turn(loop, 50);
+    assert_int_equal(server.hellos, 2);
+    device_close(&d);
+}
+
+static void go_away_connects_there_before_it_leaves_here(void **state)
+{
+    struct device d;
+    struct fake_server other = { .idle_timeout_ms = 60000 };
+    (void)state;
+    fake_server_start(&other, loop);
+    device_init(&d);
+    d.has_token = true;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY && server.directories == 1);
+    DirectoryEntry place = { .address = rpc_str(other.address), .weight = 1 };
+    GoAwayEvent e = { .proxies = &place, .proxies_count = 1, .within_ms = 200 };
+    other.holds_hello = false;
+    fake_server_event(&server, RPC_ON_GO_AWAY, GoAwayEvent_fields, &e);
+    int waits = d.waits;
+    WAIT_UNTIL(other.resumes == 1);
+    WAIT_UNTIL(server.open_links == 0);
+    assert_int_equal(d.state, BT_STATE_READY); /* and never was anything else */
+    assert_int_equal(d.waits, waits);
+    send_text(&d, 3, "from the new place");
+    WAIT_UNTIL(d.sent == 1);
+    assert_int_equal(other.sends, 1);
+    device_close(&d);
+    fake_server_stop(&other);
+}
+
+static void a_session_that_was_ended_elsewhere_is_told(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    fake_server_event(&server, RPC_ON_SESSION_ENDED, SessionEndedEvent_fields, &(SessionEndedEvent){ .why = SessionEnd_PASSWORD_CHANGED });
+    WAIT_UNTIL(d.ended == 1);
+    assert_int_equal(d.ended_why, BT_SESSION_PASSWORD_CHANGED);
+    assert_false(d.has_token);
+    device_close(&d);
+}
+
+/* ---- sending ---- */
+
+static void a_lost_answer_is_asked_for_under_the_same_id(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.lose_answers = 2;
+    device_open(&d);
+    send_text(&d, 3, "once");
+    WAIT_UNTIL(d.sent == 1);
+    assert_int_equal(d.order[0], 1);
+    assert_int_equal(server.log_count, 1); /* stored once */
+    assert_int_equal(server.sends, 3);
+    assert_int_equal(server.resends, 2);
+    WAIT_UNTIL(d.seen == 1);
+    turn_for(300);
+    assert_int_equal(d.seen, 1);
+    assert_string_equal(d.seen_body[0], "once");
+    device_close(&d);
+}
+
+static void order_survives_every_kind_of_failure(void **state)
+{
+    struct device d;
+    char text[16];
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.lose_answers = 2;
+    server.lose_sends = 2;
+    server.refuse_sends = 3;
+    server.unsure_sends = 2;
+    device_open(&d);
+    for (int n = 1; n <= 40; n++) {
+        snprintf(text, sizeof text, "%d", n);
+        send_text(&d, 3, text);
+    }
+    WAIT_UNTIL(d.sent == 40 && d.seen == 40);
+    assert_int_equal(server.log_count, 40);
+    for (int n = 1; n <= 40; n++) {
+        snprintf(text, sizeof text, "%d", n);
+        assert_int_equal(d.order[n - 1], n);
+        assert_string_equal(server.log[n - 1].body, text);
+        assert_true(n == 1 || server.log[n - 1].id > server.log[n - 2].id);
+        assert_int_equal(d.seen_seq[n - 1], n);
+    }
+    device_close(&d);
+}
+
+static void conversations_do_not_wait_for_each_other(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    server.ignores_sends = true;
+    send_text(&d, 3, "stuck");
+    send_text(&d, 3, "behind it");
+    WAIT_UNTIL(server.sends == 1);
+    server.ignores_sends = false;
+    send_text(&d, 4, "free");
+    WAIT_UNTIL(d.sent == 1);
+    assert_int_equal(server.sends, 2); /* the one behind waits */
+    device_close(&d);
+    assert_int_equal(d.unsure, 1);     /* the stuck one may have been done, the other was not */
+    assert_int_equal(d.failed, 1);
+}
+
+static void a_deadline_tells_what_is_known(void **state)
+{
+    struct device d;
+    const char *nowhere[] = { "127.0.0.1:1" };
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    device_open_with(&d, &server.address, 1, 10, 150);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    server.ignores_sends = true;
+    send_text(&d, 3, "handed over");
+    WAIT_UNTIL(d.unsure == 1);
+    assert_int_equal(d.status, BT_STATUS_DEADLINE_EXCEEDED);
+    device_close(&d);
+    device_init(&d);
+    d.has_token = true;
+    device_open_with(&d, nowhere, 1, 10, 150);
+    send_text(&d, 3, "never left");
+    WAIT_UNTIL(d.failed == 1);
+    assert_int_equal(d.status, BT_STATUS_UNAVAILABLE);
+    device_close(&d);
+}
+
+static void queues_have_a_limit(void **state)
+{
+    struct device d;
+    int taken = 0;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    struct bt_config config = { .servers = &server.address, .server_count = 1, .store = &d.store, .max_queued = 10 };
+    struct bt_events events = { 0 };
+    assert_non_null(d.client = bt_client_open(loop, &config, &events, &d));
+    for (int n = 0; n < 20; n++)
+        taken += bt_send(d.client, &(struct bt_outgoing){ .target = 3, .body = { "x", 1 } }, on_sent, &d);
+    assert_int_equal(taken, 10);
+    WAIT_UNTIL(d.sent == 10);
+    assert_true(bt_send(d.client, &(struct bt_outgoing){ .target = 3, .body = { "x", 1 } }, on_sent, &d));
+    device_close(&d);
+    assert_int_equal(d.sent + d.unsure + d.failed, 11); /* every callback ran */
+}
+
+/* ---- receiving ---- */
+
+static void assert_in_order(const struct device *d, uint64_t target, uint64_t from, uint64_t to)
+{
+    uint64_t next = from;
+    for (size_t n = 0; n < d->seen; n++)
+        if (d->seen_target[n] == target)
+            assert_int_equal(d->seen_seq[n], next++);
+    assert_int_equal(next, to + 1);
+}
+
+static void what_was_missed_is_pulled_page_by_page(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 2;
+    server.page = 7;
+    for (int n = 0; n < 50; n++)
+        fake_server_write(&server, 9, false, 9, "hi", false);
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    assert_in_order(&d, 9, 3, 50);
+    assert_int_equal(d.positions[9], 50);
+    WAIT_UNTIL(server.marked_seq == 50); /* confirmed as delivered */
+    device_close(&d);
+}
+
+static void pushes_in_any_order_twice_or_never_come_out_in_order_and_once(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    for (int n = 0; n < 100; n++)
+        fake_server_write(&server, 9, false, 9, "hi", false);
+    srand(3);
+    for (int n = 0; n < 150; n++)
+        fake_server_push(&server, 9, FAKE_USER, 1 + (uint64_t)(rand() % 100));
+    fake_server_push(&server, 9, FAKE_USER, 100);
+    WAIT_UNTIL(d.seen == 100);
+    turn_for(300);
+    assert_in_order(&d, 9, 1, 100);
+    assert_true(server.histories > 0);
+    device_close(&d);
+}
+
+static void a_gap_is_given_200_ms_before_it_is_fetched(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    fake_server_write(&server, 9, false, 9, "late", false);
+    fake_server_write(&server, 9, false, 9, "early", true);
+    turn_for(120);
+    assert_int_equal(server.histories, 0);
+    assert_int_equal(d.seen, 0);
+    fake_server_push(&server, 9, FAKE_USER, 1);
+    WAIT_UNTIL(d.seen == 2);
+    turn_for(200);
+    assert_int_equal(server.histories, 0); /* it came by itself */
+    fake_server_write(&server, 9, false, 9, "lost", false);
+    fake_server_write(&server, 9, false, 9, "four", true);
+    WAIT_UNTIL(d.seen == 4);
+    assert_int_equal(server.histories, 1);
+    assert_in_order(&d, 9, 1, 4);
+    device_close(&d);
+}
+
+static void a_device_new_to_the_account_gets_the_newest_few(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    for (int n = 0; n < 50; n++)
+        fake_server_write(&server, 9, false, 9, "old", false);
+    device_open(&d); /* backfill 10 */
+    WAIT_UNTIL(d.synced == 1);
+    assert_int_equal(d.conversations, 1);
+    assert_in_order(&d, 9, 41, 50);
+    assert_true(d.is_synced_before);
+    device_close(&d);
+    d.closed = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 2);
+    assert_int_equal(d.seen, 10); /* nothing is told twice */
+    assert_int_equal(d.conversations, 1);
+    device_close(&d);
+}
+
+static void a_conversation_that_began_while_away_is_had_from_its_first_message(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    for (int n = 0; n < 50; n++)
+        fake_server_write(&server, 9, false, 9, "new", false);
+    device_open(&d); /* backfill 10, but this is no backfill */
+    WAIT_UNTIL(d.synced == 1);
+    assert_in_order(&d, 9, 1, 50);
+    device_close(&d);
+}
+
+static void a_push_of_an_unknown_conversation_is_looked_up_and_never_lost(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    fake_server_write(&server, 30, true, 9, "before", false);
+    fake_server_write(&server, 30, true, 9, "first heard", true);
+    WAIT_UNTIL(d.seen == 2);
+    assert_int_equal(d.conversations, 1);
+    assert_in_order(&d, BT_GROUP | 30, 1, 2);
+    device_close(&d);
+}
+
+static void resync_finds_what_no_push_brought(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    fake_server_write(&server, 9, false, 9, "unheard", false);
+    turn_for(300);
+    assert_int_equal(d.seen, 0);
+    fake_server_event(&server, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
+    WAIT_UNTIL(d.seen == 1);
+    device_close(&d);
+}
+
+static void own_and_others_messages_interleave_in_one_order(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    for (int n = 0; n < 20; n++) {
+        send_text(&d, 9, "mine");
+        if (n % 3 == 0)
+            fake_server_write(&server, 9, false, 9, "theirs", n % 2 == 0);
+        turn_for(3);
+    }
+    WAIT_UNTIL(d.sent == 20 && d.seen == 27);
+    assert_in_order(&d, 9, 1, 27);
+    device_close(&d);
+}
+
+static void confirmations_are_gathered(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    for (int n = 0; n < 30; n++) {
+        fake_server_write(&server, 9, false, 9, "hi", true);
+        turn_for(10);
+    }
+    WAIT_UNTIL(server.marked_seq == 30);
+    assert_true(server.marks <= 2);
+    bt_mark_read(d.client, 9, 30);
+    device_close(&d); /* what is due leaves with it */
+    WAIT_UNTIL(server.read_seq == 30);
+}
+
+static void closing_in_a_callback_ends_it(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = d.closes_in_message = true;
+    d.positions[9] = 0;
+    for (int n = 0; n < 5; n++)
+        fake_server_write(&server, 9, false, 9, "hi", false);
+    device_open(&d);
+    WAIT_UNTIL(d.closed == 1);
+    assert_int_equal(d.seen, 1);
+    assert_int_equal(d.positions[9], 1); /* the rest is for the next time */
+    d.closes_in_message = false;
+    d.closed = 0;
+    device_open(&d);
+    WAIT_UNTIL(d.seen == 5);
+    assert_in_order(&d, 9, 1, 5);
+    device_close(&d);
+}
+
+static void it_may_be_closed_at_any_moment(void **state)
+{
+    (void)state;
+    for (uint32_t turns = 0; turns < 25; turns++) {
+        struct device d;
+        device_init(&d);
+        d.has_token = true;
+        device_open(&d);
+        send_text(&d, 3, "x");
+        for (uint32_t n = 0; n < turns; n++)
+            net_loop_turn(loop, 1);
+        device_close(&d);
+        assert_int_equal(d.sent + d.failed + d.unsure, 1);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(login_is_kept_and_resumed),
+        TEST(resume_travels_with_hello),
+        TEST(a_refused_token_ends_the_session),
+        TEST(a_server_without_a_common_version_is_final),
+        TEST(it_connects_again_and_goes_over_to_a_living_server),
+        TEST(a_name_that_no_server_answers_to_is_told),
+        TEST(an_unanswered_ping_breaks_the_connection),
+        TEST(go_away_connects_there_before_it_leaves_here),
+        TEST(a_session_that_was_ended_elsewhere_is_told),
+        TEST(a_lost_answer_is_asked_for_under_the_same_id),
+        TEST(order_survives_every_kind_of_failure),
+        TEST(conversations_do_not_wait_for_each_other),
+        TEST(a_deadline_tells_what_is_known),
+        TEST(queues_have_a_limit),
+        TEST(what_was_missed_is_pulled_page_by_page),
+        TEST(pushes_in_any_order_twice_or_never_come_out_in_order_and_once),
+        TEST(a_gap_is_given_200_ms_before_it_is_fetched),
+        TEST(a_device_new_to_the_account_gets_the_newest_few),
+        TEST(a_conversation_that_began_while_away_is_had_from_its_first_message),
+        TEST(a_push_of_an_unknown_conversation_is_looked_up_and_never_lost),
+        TEST(resync_finds_what_no_push_brought),
+        TEST(own_and_others_messages_interleave_in_one_order),
+        TEST(confirmations_are_gathered),
+        TEST(closing_in_a_callback_ends_it),
+        TEST(it_may_be_closed_at_any_moment),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
