@@ -45,6 +45,9 @@ CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %sc
 UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID)))
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
 
+# V=1 shows the commands.
+say       = $(if $(V),,@echo "  $(1)" $(patsubst $(BUILD)/%,%,$(2));)
+
 # What is generated stays, and so do the objects of tests.
 .SECONDARY:
 
@@ -55,38 +58,38 @@ JOBS      = $(if $(findstring j,$(filter -j% --jobserver%,$(MAKEFLAGS))),,-j$(sh
 all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/libbytetalk.a
 
 $(BUILD)/bytetalk: $(SERVER_O)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/bytetalk-cli: $(call obj,$(CLI_C)) $(BUILD)/libbytetalk.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
 
 $(BUILD)/libbytetalk.a: $(CLIENT_O)
-	rm -f $@ && ar rcs $@ $^
+	$(call say,ar  ,$@)rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # Loaded into the server by the tests of power cuts; it is on no side of the sanitizers.
 $(BUILD)/test/%.so: test/cutvfs/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $(WERROR) -shared -fPIC -o $@ $< -lsqlite3
+	$(call say,link,$@)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $(WERROR) -shared -fPIC -o $@ $< -lsqlite3
 
 $(BUILD)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc  ,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc  ,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/gen/proto/%.pb.c $(BUILD)/gen/proto/%.pb.h: proto/%.proto proto/%.options proto/options.proto
 	@mkdir -p $(@D)
-	$(NANOPB) -q -I proto -D $(BUILD)/gen/proto -x options.proto $*.proto
+	$(call say,gen ,$<)$(NANOPB) -q -I proto -D $(BUILD)/gen/proto -x options.proto $*.proto
 
 $(BUILD)/gen/proto/methods.c $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h &: proto/gen_methods.py $(PROTOS:%=proto/%.proto) proto/options.proto
 	@mkdir -p $(@D)
-	$(PYTHON) proto/gen_methods.py --proto-dir proto --out $(BUILD)/gen/proto $(PROTOS:%=%.proto)
+	$(call say,gen ,$@)$(PYTHON) proto/gen_methods.py --proto-dir proto --out $(BUILD)/gen/proto $(PROTOS:%=%.proto)
 
 $(BUILD)/gen/store/schema.c: schema.sql Makefile
 	@mkdir -p $(@D)
