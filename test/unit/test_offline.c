@@ -1,0 +1,626 @@
+/* test/unit/test_offline.c: the offline role over a real store: what Pull, lists and pages hold, and when they are cut. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "test/unit/owner_aid.h"
+#include "test/unit/seed.h"
+
+static struct owner_aid aid; /* large */
+
+static int setup_with(void **state, const char *const *settings)
+{
+    aid_start(&aid, &role_offline, settings);
+    seed_account(&aid.env, 4, "anna");
+    seed_account(&aid.env, 9, "bert");
+    *state = &aid;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, NULL);
+}
+
+static int setup_small(void **state)
+{
+    static const char *const settings[] = { "offline.reply_max_bytes=16384", "offline.max_positions=100", "offline.max_reads=1", NULL };
+    return setup_with(state, settings);
+}
+
+static int setup_marks(void **state)
+{
+    static const char *const settings[] = { "offline.mark_batch_ms=50", NULL };
+    return setup_with(state, settings);
+}
+
+static int setup_slow_marks(void **state)
+{
+    static const char *const settings[] = { "offline.mark_queue=2", "offline.mark_batch_ms=1000", NULL };
+    return setup_with(state, settings);
+}
+
+static int teardown(void **state)
+{
+    aid_stop(*state);
+    return 0;
+}
+
+/* ---- Pull ---------------------------------------------------------------------------------------------------------- */
+
+static PullReply pull(uint64_t user, const PullRequest *req)
+{
+    PullReply reply = { 0 };
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_PULL, user, 0, req), RPC_STATUS_OK);
+    aid_decode(&aid, PullReply_fields, &reply);
+    return reply;
+}
+
+static void done(PullReply *reply)
+{
+    rpc_release(PullReply_fields, reply);
+}
+
+static void pull_brings_what_follows_the_positions_and_nothing_else(void **state)
+{
+    Position positions[] = { { 9, 4, 3 }, { 9, 9, 2 }, { 31, 0, 40 } };
+    PullRequest req = { .positions_count = 3, .positions = positions };
+    PullReply r;
+    (void)state;
+    seed_pair(&aid.env, 9, 4);
+    seed_texts(&aid.env, 9, 4, 1, 5, 4);
+    seed_pair(&aid.env, 9, 9);
+    seed_texts(&aid.env, 9, 9, 1, 2, 9);
+    seed_group(&aid.env, 30, 4, "choir", 0);
+    seed_member(&aid.env, 30, 0, 9, 1, 3, 0);
+    seed_texts(&aid.env, 30, 0, 1, 7, 4);
+    seed_group(&aid.env, 31, 4, "left", 0);
+    seed_member(&aid.env, 31, 0, 9, 0, 2, 6);
+    seed_texts(&aid.env, 31, 0, 1, 9, 4);
+    r = pull(9, &req);
+    assert_int_equal(r.conversations_count, 2);
+    assert_false(r.more);
+    assert_int_equal(r.conversations[0].lo, 4);
+    assert_int_equal(r.conversations[0].messages_count, 2);
+    assert_int_equal(r.conversations[0].messages[0].seq, 4);
+    assert_int_equal(r.conversations[0].messages[1].seq, 5);
+    assert_memory_equal(r.conversations[0].messages[1].body.data, "m5", 2);
+    assert_memory_equal(r.conversations[0].name.data, "anna", 4);
+    assert_int_equal(r.conversations[0].unread, 5);
+    assert_int_equal(r.conversations[1].hi, 30); /* not named: a summary */
+    assert_int_equal(r.conversations[1].messages_count, 0);
+    assert_int_equal(r.conversations[1].head_seq, 7);
+    assert_int_equal(r.conversations[1].first_seq, 3);
+    assert_int_equal(r.conversations[1].unread, 5);
+    assert_memory_equal(r.conversations[1].name.data, "choir", 5);
+    done(&r);
+}
+
+static void pull_serves_the_time_of_membership_only(void **state)
+{
+    Position positions[] = { { 31, 0, 0 } };
+    PullRequest req = { .positions_count = 1, .positions = positions };
+    PullReply r;
+    (void)state;
+    seed_member(&aid.env, 31, 0, 9, 0, 3, 6);
+    seed_texts(&aid.env, 31, 0, 1, 9, 4);
+    r = pull(9, &req);
+    assert_int_equal(r.conversations_count, 1);
+    assert_int_equal(r.conversations[0].messages_count, 4);
+    assert_int_equal(r.conversations[0].messages[0].seq, 3);
+    assert_int_equal(r.conversations[0].messages[3].seq, 6);
+    assert_int_equal(r.conversations[0].head_seq, 6);
+    assert_int_equal(r.conversations[0].left_seq, 6);
+    done(&r);
+}
+
+/* Pull as a client does until there is no more; returns how many messages came, each once and in order. */
+static size_t pull_all(uint32_t limit, size_t nconversations, size_t *calls_out)
+{
+    Position positions[80];
+    PullRequest req = { .limit = limit };
+    size_t total = 0;
+    assert_true(nconversations <= 80);
+    for (size_t i = 0; i < nconversations; i++)
+        positions[i] = (Position){ 100 + i, 9, 0 };
+    for (*calls_out = 1;; ++*calls_out) {
+        PullReply r;
+        req.positions = positions;
+        req.positions_count = (pb_size_t)nconversations;
+        r = pull(9, &req);
+        for (size_t c = 0; c < r.conversations_count; c++) {
+            const Conversation *conv = &r.conversations[c];
+            for (size_t m = 0; m < conv->messages_count; m++) {
+                Position *p = &positions[conv->hi - 100];
+                assert_int_equal(conv->messages[m].seq, p->seq + 1);
+                p->seq++;
+                total++;
+            }
+        }
+        assert_int_equal(r.has_next_after, r.more);
+        req.has_after = r.more;
+        req.after = r.next_after;
+        done(&r);
+        if (!req.has_after)
+            return total;
+        assert_true(*calls_out < 200);
+    }
+}
+
+static void a_long_pull_comes_in_parts_that_fit_together(void **state)
+{
+    size_t calls;
+    (void)state;
+    for (uint64_t i = 0; i < 40; i++) {
+        seed_pair(&aid.env, 100 + i, 9);
+        seed_texts(&aid.env, 100 + i, 9, 1, i % 5 == 0 ? 300 : 3, 100 + i);
+    }
+    assert_int_equal(pull_all(0, 40, &calls), 8 * 300 + 32 * 3);
+    assert_int_equal(calls, 13);
+    assert_int_equal(pull_all(7, 12, &calls), 3 * 300 + 9 * 3);
+    assert_int_equal(pull_all(1000, 40, &calls), 8 * 300 + 32 * 3);
+    assert_int_equal(calls, 3);
+}
+
+static void a_pull_is_cut_by_its_bytes(void **state)
+{
+    static char body[9001];
+    size_t calls;
+    (void)state;
+    memset(body, 'x', 9000);
+    for (uint64_t i = 0; i < 3; i++) {
+        seed_pair(&aid.env, 100 + i, 9);
+        for (uint64_t seq = 1; seq <= 3; seq++)
+            seed_message(&aid.env, 100 + i, 9, seq, 9, 1, 0, body);
+    }
+    assert_int_equal(pull_all(0, 3, &calls), 9);
+    assert_int_equal(calls, 9); /* two do not fit into 16 KiB */
+}
+
+static void a_message_longer_than_a_reply_comes_alone(void **state)
+{
+    static char body[20001];
+    size_t calls;
+    (void)state;
+    memset(body, 'x', 20000);
+    seed_pair(&aid.env, 100, 9);
+    seed_message(&aid.env, 100, 9, 1, 9, 1, 0, body);
+    seed_message(&aid.env, 100, 9, 2, 9, 1, 0, "short");
+    assert_int_equal(pull_all(0, 1, &calls), 2);
+    assert_int_equal(calls, 2);
+}
+
+static void summaries_are_cut_too(void **state)
+{
+    PullRequest req = { 0 };
+    size_t total = 0, calls = 0;
+    uint64_t last = 0;
+    bool more = true;
+    (void)state;
+    for (uint64_t i = 0; i < 90; i++) {
+        seed_pair(&aid.env, 100 + i, 9);
+        seed_texts(&aid.env, 100 + i, 9, 1, 1, 9);
+    }
+    for (; more; calls++) {
+        PullReply r = pull(9, &req);
+        for (size_t c = 0; c < r.conversations_count; c++) {
+            assert_true(r.conversations[c].hi > last);
+            last = r.conversations[c].hi;
+        }
+        total += r.conversations_count;
+        more = r.more;
+        req.has_after = true;
+        req.after = r.next_after;
+        done(&r);
+        assert_true(calls < 10);
+    }
+    assert_int_equal(total, 90);
+    assert_int_equal(calls, 3); /* 40 fit into 16 KiB */
+}
+
+static void a_pull_ends_at_until(void **state)
+{
+    PullRequest req = { .has_after = true, .after = { 100, 9 }, .has_until = true, .until = { 102, 9 } };
+    PullReply r;
+    (void)state;
+    for (uint64_t i = 0; i < 5; i++) {
+        seed_pair(&aid.env, 100 + i, 9);
+        seed_texts(&aid.env, 100 + i, 9, 1, 1, 9);
+    }
+    r = pull(9, &req);
+    assert_int_equal(r.conversations_count, 2);
+    assert_int_equal(r.conversations[0].hi, 101);
+    assert_int_equal(r.conversations[1].hi, 102);
+    assert_false(r.more);
+    done(&r);
+}
+
+static void idle_conversations_cost_no_queries(void **state)
+{
+    static Position positions[700];
+    PullRequest req = { .positions_count = 700, .positions = positions };
+    uint64_t queries;
+    PullReply r;
+    (void)state;
+    for (uint64_t i = 0; i < 700; i++) {
+        seed_pair(&aid.env, 100 + i, 9);
+        seed_texts(&aid.env, 100 + i, 9, 1, 4, 9);
+        positions[i] = (Position){ 100 + i, 9, i % 300 == 7 ? 2 : 4 };
+    }
+    queries = store_db(aid.env.store)->stats.queries;
+    r = pull(9, &req);
+    assert_int_equal(r.conversations_count, 3);
+    assert_int_equal(r.conversations[2].messages_count, 2);
+    assert_int_equal(r.conversations[2].hi, 707);
+    done(&r);
+    assert_true(store_db(aid.env.store)->stats.queries - queries <= 5);
+}
+
+static void pull_refuses_positions_out_of_order_and_too_many(void **state)
+{
+    static Position many[101];
+    Position same[] = { { 9, 4, 1 }, { 9, 4, 1 } }, falling[] = { { 9, 4, 1 }, { 9, 3, 1 } };
+    PullRequest req = { .positions_count = 2, .positions = same };
+    (void)state;
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_PULL, 9, 0, &req), RPC_STATUS_INVALID_ARGUMENT);
+    req.positions = falling;
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_PULL, 9, 0, &req), RPC_STATUS_INVALID_ARGUMENT);
+    for (size_t i = 0; i < 101; i++)
+        many[i] = (Position){ 100 + i, 9, 1 };
+    req = (PullRequest){ .positions_count = 101, .positions = many };
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_PULL, 9, 0, &req), RPC_STATUS_INVALID_ARGUMENT);
+    req.positions_count = 100;
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_PULL, 9, 0, &req), RPC_STATUS_OK);
+    req = (PullRequest){ .limit = 1001 };
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_PULL, 9, 0, &req), RPC_STATUS_INVALID_ARGUMENT);
+}
+
+static void set_flag(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void count_status(const struct rpc_reply *reply, void *arg)
+{
+    int *counts = arg; /* OK, refused */
+    assert_true(reply->status == RPC_STATUS_OK || reply->status == RPC_STATUS_RESOURCE_EXHAUSTED);
+    counts[reply->status == RPC_STATUS_OK ? 0 : 1]++;
+}
+
+/* Make n calls at once, with a deadline too short for repeating them, and wait for all answers. */
+static void call_at_once(uint16_t method, size_t n, const void *req, int counts[2])
+{
+    struct rpc_ctx ctx = { .caller = 9, .session = 1, .timeout_ms = 300 };
+    for (size_t i = 0; i < n; i++)
+        rpc_send_msg(aid.rpc, method, &ctx, req, count_status, counts);
+    while ((size_t)(counts[0] + counts[1]) < n)
+        net_loop_turn(aid.env.loop, 10);
+}
+
+static void reads_beyond_the_limit_are_refused(void **state)
+{
+    PullRequest req = { 0 };
+    int counts[2] = { 0, 0 };
+    (void)state;
+    call_at_once(RPC_OFFLINE_PULL, 3, &req, counts);
+    assert_int_equal(counts[0], 1);
+    assert_int_equal(counts[1], 2);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_PULL, 9, 0, &req), RPC_STATUS_OK); /* the place is free again */
+}
+
+/* ---- ListConversations --------------------------------------------------------------------------------------------- */
+
+static void a_list_shows_the_last_message_and_pages(void **state)
+{
+    ListConversationsRequest req = { .limit = 2 };
+    ListConversationsReply r = { 0 };
+    (void)state;
+    for (uint64_t i = 0; i < 3; i++) {
+        seed_pair(&aid.env, 100 + i, 9);
+        seed_texts(&aid.env, 100 + i, 9, 1, 10 + i, 100 + i);
+        seed_marks(&aid.env, 100 + i, 9, 9, 8, 7);
+        seed_marks(&aid.env, 100 + i, 9, 100 + i, 6, 5);
+    }
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_LIST_CONVERSATIONS, 9, 0, &req), RPC_STATUS_OK);
+    aid_decode(&aid, ListConversationsReply_fields, &r);
+    assert_int_equal(r.conversations_count, 2);
+    assert_true(r.more);
+    assert_int_equal(r.conversations[1].hi, 101);
+    assert_int_equal(r.conversations[1].head_seq, 11);
+    assert_int_equal(r.conversations[1].delivered_seq, 8);
+    assert_int_equal(r.conversations[1].read_seq, 7);
+    assert_int_equal(r.conversations[1].peer_delivered_seq, 6);
+    assert_int_equal(r.conversations[1].peer_read_seq, 5);
+    assert_int_equal(r.conversations[1].unread, 4);
+    assert_int_equal(r.conversations[1].messages_count, 1);
+    assert_memory_equal(r.conversations[1].messages[0].body.data, "m11", 3);
+    rpc_release(ListConversationsReply_fields, &r);
+    req.has_after = true;
+    req.after = (ConversationKey){ 101, 9 };
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_LIST_CONVERSATIONS, 9, 0, &req), RPC_STATUS_OK);
+    aid_decode(&aid, ListConversationsReply_fields, &r);
+    assert_int_equal(r.conversations_count, 1);
+    assert_false(r.more);
+    rpc_release(ListConversationsReply_fields, &r);
+    req.limit = 201;
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_LIST_CONVERSATIONS, 9, 0, &req), RPC_STATUS_INVALID_ARGUMENT);
+}
+
+static void unread_stops_at_a_thousand(void **state)
+{
+    ListConversationsRequest req = { 0 };
+    ListConversationsReply r = { 0 };
+    (void)state;
+    seed_pair(&aid.env, 9, 4);
+    seed_texts(&aid.env, 9, 4, 1, 1500, 4);
+    seed_member(&aid.env, 30, 0, 9, 1, 2001, 0); /* came late: nothing before counts */
+    seed_texts(&aid.env, 30, 0, 1, 2003, 4);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_LIST_CONVERSATIONS, 9, 0, &req), RPC_STATUS_OK);
+    aid_decode(&aid, ListConversationsReply_fields, &r);
+    assert_int_equal(r.conversations[0].unread, 1000);
+    assert_int_equal(r.conversations[1].unread, 3);
+    rpc_release(ListConversationsReply_fields, &r);
+}
+
+/* ---- History ------------------------------------------------------------------------------------------------------- */
+
+/* Asks for a page, and checks that it is first..last. */
+static void page_is(uint64_t target, HistoryRequest req, uint64_t first, uint64_t last)
+{
+    HistoryReply r = { 0 };
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_HISTORY, 9, target, &req), RPC_STATUS_OK);
+    aid_decode(&aid, HistoryReply_fields, &r);
+    assert_int_equal(r.messages_count, last + 1 - first);
+    for (size_t i = 0; i < r.messages_count; i++) {
+        char body[16];
+        int len = snprintf(body, sizeof body, "m%llu", (unsigned long long)(first + i));
+        assert_int_equal(r.messages[i].seq, first + i);
+        assert_int_equal(r.messages[i].body.len, len);
+        assert_memory_equal(r.messages[i].body.data, body, (size_t)len);
+    }
+    assert_int_equal(r.head_seq, 420);
+    assert_int_equal(r.first_seq, 11);
+    rpc_release(HistoryReply_fields, &r);
+}
+
+static void history_pages_both_ways_within_the_membership(void **state)
+{
+    const uint64_t group = 30 | RPC_TARGET_GROUP;
+    HistoryRequest too_many = { .limit = 501 }, any = { 0 };
+    (void)state;
+    seed_member(&aid.env, 30, 0, 9, 0, 11, 420);
+    seed_pending(&aid.env, 30, 4, 1);
+    seed_texts(&aid.env, 30, 0, 1, 500, 4);
+    page_is(group, (HistoryRequest){ 0 }, 371, 420);
+    page_is(group, (HistoryRequest){ .before_seq = 371, .limit = 300 }, 71, 370);
+    page_is(group, (HistoryRequest){ .before_seq = 71, .limit = 500 }, 11, 70);
+    page_is(group, (HistoryRequest){ .before_seq = 11 }, 11, 10);
+    page_is(group, (HistoryRequest){ .before_seq = 1 }, 11, 10);
+    page_is(group, (HistoryRequest){ .from_seq = 1, .limit = 500 }, 11, 420);
+    page_is(group, (HistoryRequest){ .from_seq = 400, .limit = 10 }, 400, 409);
+    page_is(group, (HistoryRequest){ .from_seq = 410 }, 410, 420);
+    page_is(group, (HistoryRequest){ .from_seq = 421 }, 11, 10);
+    page_is(group, (HistoryRequest){ .from_seq = 395, .before_seq = 400 }, 395, 399);
+    page_is(group, (HistoryRequest){ .from_seq = UINT64_MAX, .before_seq = UINT64_MAX }, 11, 10);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_HISTORY, 9, group, &too_many), RPC_STATUS_INVALID_ARGUMENT);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_HISTORY, 4, group, &any), RPC_STATUS_NOT_FOUND); /* only invited */
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_HISTORY, 9, 4, &any), RPC_STATUS_NOT_FOUND);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_HISTORY, 9, 0, &any), RPC_STATUS_NOT_FOUND);
+}
+
+static void a_history_page_is_cut_at_its_far_end(void **state)
+{
+    static char body[6001];
+    HistoryRequest back = { 0 }, forth = { .from_seq = 1 };
+    HistoryReply r = { 0 };
+    (void)state;
+    memset(body, 'x', 6000);
+    seed_pair(&aid.env, 9, 4);
+    for (uint64_t seq = 1; seq <= 5; seq++)
+        seed_message(&aid.env, 9, 4, seq, 4, 1, 0, body);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_HISTORY, 9, 4, &back), RPC_STATUS_OK);
+    aid_decode(&aid, HistoryReply_fields, &r);
+    assert_int_equal(r.messages_count, 2);
+    assert_int_equal(r.messages[0].seq, 4);
+    assert_int_equal(r.messages[1].seq, 5);
+    rpc_release(HistoryReply_fields, &r);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_HISTORY, 4, 9, &forth), RPC_STATUS_OK);
+    aid_decode(&aid, HistoryReply_fields, &r);
+    assert_int_equal(r.messages_count, 2);
+    assert_int_equal(r.messages[0].seq, 1);
+    rpc_release(HistoryReply_fields, &r);
+}
+
+/* ---- Mark ---------------------------------------------------------------------------------------------------------- */
+
+static int64_t mark_of(const char *column, uint64_t hi, uint64_t user)
+{
+    char sql[128];
+    snprintf(sql, sizeof sql, "SELECT %s FROM member WHERE hi = %llu AND user_id = %llu", column, (unsigned long long)hi, (unsigned long long)user);
+    return env_int(&aid.env, sql);
+}
+
+static uint8_t mark(uint64_t user, const Mark *marks, size_t n)
+{
+    MarkRequest req = { .marks_count = (pb_size_t)n, .marks = (Mark *)marks };
+    return aid_call(&aid, RPC_OFFLINE_MARK, user, 0, &req);
+}
+
+static void marks_stop_at_the_head_and_are_told(void **state)
+{
+    const Mark far[] = { { 9, 4, 3, 99 } }, again[] = { { 9, 4, 2, 1 } };
+    ReceiptEvent event = { 0 };
+    (void)state;
+    seed_pair(&aid.env, 9, 4);
+    seed_texts(&aid.env, 9, 4, 1, 5, 4);
+    assert_int_equal(mark(9, far, 1), RPC_STATUS_OK);
+    assert_int_equal(mark_of("read_seq", 9, 9), 5);
+    assert_int_equal(mark_of("delivered_seq", 9, 9), 5); /* what is read is delivered */
+    aid_wait_pushes(&aid, 1);
+    assert_int_equal(aid.pushes[0].method, RPC_ON_RECEIPT);
+    assert_int_equal(aid.pushes[0].nusers, 2);
+    assert_int_equal(aid.pushes[0].users[0] + aid.pushes[0].users[1], 13);
+    assert_int_equal(aid.pushes[0].except_session, aid_session(9));
+    assert_int_equal(rpc_decode(ReceiptEvent_fields, aid.pushes[0].event, aid.pushes[0].event_len, &event), BT_OK);
+    assert_int_equal(event.user_id, 9);
+    assert_int_equal(event.read_seq, 5);
+    assert_int_equal(event.delivered_seq, 5);
+    rpc_release(ReceiptEvent_fields, &event);
+    assert_int_equal(mark(9, again, 1), RPC_STATUS_OK);
+    assert_int_equal(mark_of("read_seq", 9, 9), 5);
+    assert_int_equal(aid.npushes, 1); /* nothing rose: nobody is told */
+}
+
+static void one_call_marks_many_and_passes_over_what_is_not_the_callers(void **state)
+{
+    const Mark marks[] = { { 30, 0, 9, 2 }, { 9, 4, 1, 0 }, { 77, 3, 5, 5 }, { 9, 4, 2, 1 }, { UINT64_MAX, UINT64_MAX, 1, 1 }, { 31, 0, 3, 3 } };
+    (void)state;
+    seed_pair(&aid.env, 9, 4);
+    seed_texts(&aid.env, 9, 4, 1, 5, 4);
+    seed_member(&aid.env, 30, 0, 9, 0, 1, 4); /* left at 4 */
+    seed_texts(&aid.env, 30, 0, 1, 12, 4);
+    seed_pending(&aid.env, 31, 9, 1);
+    seed_texts(&aid.env, 31, 0, 1, 5, 4);
+    assert_int_equal(mark(9, marks, 6), RPC_STATUS_OK);
+    assert_int_equal(mark_of("delivered_seq", 9, 9), 2);
+    assert_int_equal(mark_of("read_seq", 9, 9), 1);
+    assert_int_equal(mark_of("delivered_seq", 30, 9), 4);
+    assert_int_equal(mark_of("read_seq", 30, 9), 2);
+    assert_int_equal(mark_of("delivered_seq", 31, 9), 0);
+    aid_wait_pushes(&aid, 2);
+    for (size_t i = 0; i < 2; i++)
+        if (aid.pushes[i].nusers == 1)
+            assert_int_equal(aid.pushes[i].users[0], 9); /* of a group the user's own sessions alone are told */
+    assert_int_equal(aid.pushes[0].nusers + aid.pushes[1].nusers, 3);
+    assert_int_equal(mark(9, NULL, 0), RPC_STATUS_OK);
+}
+
+static void marks_of_many_places_are_written(void **state)
+{
+    static Mark marks[70];
+    (void)state;
+    for (uint64_t i = 0; i < 70; i++) {
+        seed_member(&aid.env, 200 + i, 0, 9, 1, 1, 0);
+        seed_texts(&aid.env, 200 + i, 0, 1, 3, 4);
+        marks[69 - i] = (Mark){ 200 + i, 0, 3, i % 3 };
+    }
+    aid.npushes = 0;
+    for (size_t i = 0; i < 70; i += 14) { /* each part is answered before the next */
+        assert_int_equal(mark(9, marks + i, 14), RPC_STATUS_OK);
+        aid_wait_pushes(&aid, 14);
+        aid.npushes = 0;
+    }
+    assert_int_equal(env_int(&aid.env, "SELECT SUM(delivered_seq) FROM member"), 210);
+    assert_int_equal(env_int(&aid.env, "SELECT SUM(read_seq) FROM member"), 69);
+}
+
+static void marks_that_come_together_are_written_together(void **state)
+{
+    Mark one[] = { { 9, 4, 1, 4 } };
+    MarkRequest req = { .marks_count = 1, .marks = one };
+    int counts[2] = { 0, 0 };
+    uint64_t writes;
+    (void)state;
+    seed_pair(&aid.env, 9, 4);
+    seed_texts(&aid.env, 9, 4, 1, 5, 4);
+    writes = store_db(aid.env.store)->stats.writes;
+    call_at_once(RPC_OFFLINE_MARK, 6, &req, counts);
+    assert_int_equal(counts[0], 6);
+    assert_int_equal(store_db(aid.env.store)->stats.writes - writes, 1);
+    assert_int_equal(mark_of("read_seq", 9, 9), 4);
+    aid_wait_pushes(&aid, 1);
+    assert_int_equal(aid.npushes, 1);
+}
+
+static void marks_beyond_the_queue_are_refused_and_stopping_writes_those_in_it(void **state)
+{
+    Mark two[] = { { 9, 4, 1, 3 }, { 9, 9, 1, 1 } };
+    MarkRequest full = { .marks_count = 2, .marks = two }, one = { .marks_count = 1, .marks = two };
+    struct rpc_ctx ctx = { .caller = 9, .session = 1, .timeout_ms = 9000 };
+    int counts[2] = { 0, 0 };
+    bool is_stopped = false;
+    (void)state;
+    seed_pair(&aid.env, 9, 4);
+    seed_texts(&aid.env, 9, 4, 1, 5, 4);
+    rpc_send_msg(aid.rpc, RPC_OFFLINE_MARK, &ctx, &full, count_status, counts);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_MARK, 4, 0, &one), RPC_STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(counts[0] + counts[1], 0); /* still waits for others to be written with */
+    aid.role->stop(aid.self, set_flag, &is_stopped);
+    env_wait(&aid.env, &is_stopped);
+    while (counts[0] + counts[1] < 1)
+        net_loop_turn(aid.env.loop, 10);
+    assert_int_equal(counts[0], 1);
+    assert_int_equal(mark_of("read_seq", 9, 9), 3);
+    aid.self = NULL;
+}
+
+/* ---- GetReceipts --------------------------------------------------------------------------------------------------- */
+
+static void receipts_are_paged_with_counts(void **state)
+{
+    const uint64_t group = 30 | RPC_TARGET_GROUP;
+    GetReceiptsRequest req = { .seq = 4, .limit = 2 };
+    GetReceiptsReply r = { 0 };
+    (void)state;
+    seed_texts(&aid.env, 30, 0, 1, 6, 1);
+    for (uint64_t user = 1; user <= 5; user++)
+        seed_member(&aid.env, 30, 0, user, 1, 1, 0);
+    seed_marks(&aid.env, 30, 0, 2, 4, 4);
+    seed_marks(&aid.env, 30, 0, 5, 6, 3);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_GET_RECEIPTS, 1, group, &req), RPC_STATUS_OK);
+    aid_decode(&aid, GetReceiptsReply_fields, &r);
+    assert_int_equal(r.receipts_count, 2);
+    assert_true(r.more);
+    assert_int_equal(r.receipts[0].user_id, 2);
+    assert_true(r.receipts[0].read);
+    assert_int_equal(r.member_count, 4);
+    assert_int_equal(r.delivered_count, 2);
+    assert_int_equal(r.read_count, 1);
+    rpc_release(GetReceiptsReply_fields, &r);
+    req.after_user_id = 3;
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_GET_RECEIPTS, 1, group, &req), RPC_STATUS_OK);
+    aid_decode(&aid, GetReceiptsReply_fields, &r);
+    assert_int_equal(r.receipts_count, 2);
+    assert_false(r.more);
+    assert_true(r.receipts[1].delivered);
+    assert_false(r.receipts[1].read);
+    rpc_release(GetReceiptsReply_fields, &r);
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_GET_RECEIPTS, 9, group, &req), RPC_STATUS_NOT_FOUND);
+    req.seq = 7;
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_GET_RECEIPTS, 1, group, &req), RPC_STATUS_NOT_FOUND);
+    req = (GetReceiptsRequest){ .seq = 1, .limit = 501 };
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_GET_RECEIPTS, 1, group, &req), RPC_STATUS_INVALID_ARGUMENT);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define SMALL(name) cmocka_unit_test_setup_teardown(name, setup_small, teardown)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(pull_brings_what_follows_the_positions_and_nothing_else),
+        TEST(pull_serves_the_time_of_membership_only),
+        TEST(a_long_pull_comes_in_parts_that_fit_together),
+        SMALL(a_pull_is_cut_by_its_bytes),
+        SMALL(a_message_longer_than_a_reply_comes_alone),
+        SMALL(summaries_are_cut_too),
+        TEST(a_pull_ends_at_until),
+        TEST(idle_conversations_cost_no_queries),
+        SMALL(pull_refuses_positions_out_of_order_and_too_many),
+        SMALL(reads_beyond_the_limit_are_refused),
+        TEST(a_list_shows_the_last_message_and_pages),
+        TEST(unread_stops_at_a_thousand),
+        TEST(history_pages_both_ways_within_the_membership),
+        SMALL(a_history_page_is_cut_at_its_far_end),
+        TEST(marks_stop_at_the_head_and_are_told),
+        TEST(one_call_marks_many_and_passes_over_what_is_not_the_callers),
+        TEST(marks_of_many_places_are_written),
+        cmocka_unit_test_setup_teardown(marks_that_come_together_are_written_together, setup_marks, teardown),
+        cmocka_unit_test_setup_teardown(marks_beyond_the_queue_are_refused_and_stopping_writes_those_in_it, setup_slow_marks, teardown),
+        TEST(receipts_are_paged_with_counts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
