@@ -204,6 +204,7 @@ static void node_stop_next(void *arg)
     if (node->nstarted > 0) {
         struct node_role *r = &node->started[--node->nstarted];
 
+        rpc_unserve(node->rpc, r->role->id);
         r->role->stop(r->self, node_stop_next, node);
     } else if (node->rpc) {
         rpc_close(node->rpc, node_rpc_closed, node);

@@ -31,6 +31,9 @@ enum bt_err rpc_new(struct net_loop *loop, const struct conf *conf, struct rpc *
 /* Serve a role's methods. Before rpc_start(). methods and self are borrowed until rpc_free. */
 void rpc_serve(struct rpc *rpc, enum rpc_role role, const struct rpc_method *methods, void *self);
 
+/* Call its handlers no more: requests are answered UNAVAILABLE, events dropped. Before the role stops. */
+void rpc_unserve(struct rpc *rpc, enum rpc_role role);
+
 /* Proxies: the address that clients are told. Before rpc_start(). */
 void rpc_set_client_address(struct rpc *rpc, const char *address);
 

@@ -50,6 +50,20 @@ void rpc_serve(struct rpc *rpc, enum rpc_role role, const struct rpc_method *met
     }
 }
 
+void rpc_unserve(struct rpc *rpc, enum rpc_role role)
+{
+    for (size_t i = 0; rpc_method_infos[i].id != 0; i++) {
+        if (rpc_method_infos[i].role == role)
+            rpc->handlers[i] = NULL;
+    }
+}
+
+/* The role was served, and has stopped: another node may serve it. */
+static bool is_stopped(const struct rpc *rpc, const struct rpc_method_info *info)
+{
+    return info && !info->is_event && info->role < RPC_ROLE_COUNT && rpc->self.roles & UINT32_C(1) << info->role;
+}
+
 static const struct rpc_method *handler_of(const struct rpc *rpc, const struct rpc_method_info *info, bool is_event)
 {
     return info && info->is_event == is_event ? rpc->handlers[info - rpc_method_infos] : NULL;
@@ -75,7 +89,9 @@ void rpc_dispatch_request(struct rpc *rpc, struct rpc_call *call, const struct r
     const struct rpc_method *m = handler_of(rpc, info, false);
 
     rpc->stats.requests++;
-    if (!m) {
+    if (!m && is_stopped(rpc, info)) {
+        rpc_fail(call, BT_ECLOSING, NULL);
+    } else if (!m) {
         rpc_fail(call, BT_ENOMETHOD, "method 0x%04x is not served here", (unsigned)frame->h.method);
     } else if (rpc_call_left_ms(call) == 0) {
         rpc->stats.expired++;
