@@ -145,10 +145,11 @@ static void node_drain(struct node *node)
 {
     struct node_role *proxy = NULL;
 
-    log_info("drain: leaving the registry, finishing what was begun");
+    log_info("drain: finishing what was begun");
     node_set_state(node, NODE_SEEING_OFF);
     net_timer_start(node->loop, &node->limit, (uint64_t)conf_int(node->conf, "node", "drain_ms"), node_drain_expired, node);
-    rpc_leave(node->rpc);
+    if (node_has_others(node)) /* alone, what was taken can be done by nobody else */
+        rpc_leave(node->rpc);
     for (size_t i = 0; i < node->nstarted; i++) {
         if (node->started[i].role->id == RPC_ROLE_PROXY)
             proxy = &node->started[i];
