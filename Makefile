@@ -33,8 +33,8 @@ GEN_H    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.h) $(BUILD)/gen/proto/methods.h $
 SERVER_C := $(wildcard *.c roles/*.c)
 LIB_C    := $(wildcard net/*.c rpc/*.c)
 STORE_C  := $(wildcard store/*.c)
-CLIENT_C := $(filter-out client/cli%.c client/bench%.c,$(wildcard client/*.c))
-CLI_C    := $(wildcard client/cli*.c)
+CLI_C    := $(wildcard client/cli.c client/cli_*.c)
+CLIENT_C := $(filter-out $(CLI_C) $(wildcard client/bench*.c),$(wildcard client/*.c))
 UNIT_C   := $(wildcard test/unit/test_*.c)
 UNIT_AID := $(filter-out $(UNIT_C),$(wildcard test/unit/*.c))
 
