@@ -108,6 +108,7 @@ class Ledger:
         ids = {} if whole else self.seen.setdefault(key, {})
         while True:
             page = reader.ok("History", target=target, from_seq=at + 1, limit=500)
+            at = max(at, page.first_seq - 1)   # the reader came to a group later than its first messages
             for m in page.messages:
                 if m.seq != at + 1:
                     self.lost.append(f"{key}: after seq {at} comes {m.seq}")

@@ -39,18 +39,11 @@ class Scene:
             w.resend()
         for key, (target, w) in self.chats.items():
             self.ledger.check(key, target, w.client, self.writers, whole)
-        if not whole:
-            return
-        for w in self.writers:
-            w.acked.clear()
 
     def forget(self):
+        """What has been checked need not be looked up again."""
         for w in self.writers:
             w.acked.clear()
-
-    def close(self):
-        for w in self.writers:
-            w.client.close()
 
 
 def test_killed_twenty_times_under_load(make_server):
@@ -121,8 +114,6 @@ def test_without_syncing_power_cuts_lose_messages(make_server, tmp_path):
     """The test above can fail: with [store] durable = no it does."""
     env, _ = cut_env(tmp_path)
     scene = Scene(make_server({"store.durable": "no"}, env=env))
-    for w in scene.writers:
-        w.strict = False
     for _ in range(20):
         try:
             scene.crash_and_come_back(0.1)
@@ -131,6 +122,7 @@ def test_without_syncing_power_cuts_lose_messages(make_server, tmp_path):
             scene.ledger.lost.append(str(e))
         if scene.ledger.lost:
             break
+    print("lost:", scene.ledger.lost[:2])
     assert scene.ledger.lost, "no message was lost: does the cut drop what was not synced?"
 
 

@@ -23,6 +23,7 @@ def same_everywhere(devices, conv, head):
     """All hold the conversation up to head, each from where its user came in, and see the same."""
     for d in devices:
         d.reach(conv, head)
+    for d in devices:
         d.check(conv, head, d.first[conv])
         for e in devices:
             first = max(d.first[conv], e.first[conv])
