@@ -12,8 +12,8 @@ class Arrived:
 
     def __init__(self, conn, frame):
         self.conn, self.frame, self.at = conn, frame, time.monotonic()
-        self.method = METHOD_BY_ID[frame.method]
-        self.name = self.method.name
+        self.method = METHOD_BY_ID.get(frame.method)   # None: a cancel, which names a call and no method
+        self.name = "cancel" if frame.kind == CANCEL else self.method.name
 
     @property
     def msg(self):
@@ -72,7 +72,8 @@ class Peer:
     """A node of the cluster. `serve["Send"] = function(arrived)`: the function answers with arrived.reply(...), now or
     later; a method without one is left unanswered. NodeHello and NodePing are answered unless taken over."""
 
-    def __init__(self, rcvbuf=0):
+    def __init__(self, rcvbuf=0, port=0):
+        self.port = port
         self.reading = threading.Event()
         self.reading.set()
         self.frames = []       # Arrived, all but NodeHello and NodePing
@@ -85,12 +86,11 @@ class Peer:
         self.listen()
 
     def listen(self):
-        port = self.port if self.listener else 0
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.rcvbuf:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.rcvbuf)
-        self.listener.bind(("127.0.0.1", port))
+        self.listener.bind(("127.0.0.1", self.port))
         self.port = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self.listener.listen(64)
