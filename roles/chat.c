@@ -399,7 +399,7 @@ static void chat_stop(void *self, void (*stopped_cb)(void *arg), void *arg)
     struct chat *chat = self;
     struct stopping *s = bt_malloc(sizeof *s);
 
-    rpc_watch_links(chat->env.rpc, NULL, NULL);
+    rpc_watch_links(chat->env.rpc, NULL, chat);
     if (s == NULL) { /* the process ends: better a leak than a wait for ever */
         stopped_cb(arg);
         return;

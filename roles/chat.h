@@ -270,6 +270,7 @@ void chat_apply_done(struct chat_conv *c, struct chat_op *op); /* the cached sta
  * waits, else after a read. In the order of the calls.
  */
 void chat_presence_look(struct chat *chat, struct chat_wait *w);
+bool chat_presence_is_current(const struct chat *chat); /* it would run it at once */
 bool chat_presence_has(const struct chat *chat, uint64_t user_id);
 
 /* Iterate over the nodes of a user: at = 0 first; false: no more. */

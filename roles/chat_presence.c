@@ -184,9 +184,14 @@ static void read_start(struct chat *chat)
     presence_read(chat->env.presence, chat->presence_generation, chat->presence_position, read_done, chat);
 }
 
+bool chat_presence_is_current(const struct chat *chat)
+{
+    return !chat->presence_reading && presence_is_current(chat->env.presence, chat->presence_generation, chat->presence_position);
+}
+
 void chat_presence_look(struct chat *chat, struct chat_wait *w)
 {
-    if (!chat->presence_reading && presence_is_current(chat->env.presence, chat->presence_generation, chat->presence_position)) {
+    if (chat_presence_is_current(chat)) {
         w->run(chat, w, BT_OK);
         return;
     }

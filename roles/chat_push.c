@@ -206,6 +206,40 @@ static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, Pus
     return err;
 }
 
+/*
+ * Where the sender's own proxy holds receivers too, his answer and their push are one frame. Else nothing is done here.
+ */
+static void answer_with_push(struct chat *chat, struct chat_op *op, const PushEvent *push)
+{
+    const char *caller = op->call != NULL ? rpc_call_node(op->call) : NULL;
+    uint8_t head[4 + 32];
+    size_t n, i, len = 0;
+    uint32_t node;
+
+    for (i = 0; caller != NULL && i < chat->nfan_used; i++)
+        if (strcmp(presence_node(chat->env.presence, chat->fan_used[i])->address, caller) == 0)
+            break;
+    if (caller == NULL || i == chat->nfan_used || encode_push(chat, chat->fan_used[i], push, &len) != BT_OK)
+        return;
+    node = chat->fan_used[i];
+    if (op->kind == OP_SIGNAL)
+        n = rpc_encode(SignalReply_fields, &(SignalReply){ 0 }, head + 4, sizeof head - 4);
+    else
+        n = rpc_encode(SendReply_fields, &(SendReply){ .seq = op->row.seq, .sent_ms = op->row.sent_ms }, head + 4, sizeof head - 4);
+    head[0] = head[1] = head[2] = 0;
+    head[3] = (uint8_t)n;
+    rpc_reply_raw2(op->call, RPC_STATUS_OK, RPC_FLAG_PUSHED, head, 4 + n, chat->push, len);
+    op->call = NULL;
+    chat->fan[node].n = 0; /* has got it */
+    chat->fan_used[i] = chat->fan_used[--chat->nfan_used];
+}
+
+static void lose_all(struct chat *chat)
+{
+    for (size_t i = 0; i < chat->nfan_used; i++)
+        chat->fan[chat->fan_used[i]].has_lost = true;
+}
+
 static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence_err)
 {
     struct chat_op *op = (struct chat_op *)w;
@@ -217,20 +251,23 @@ static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence
     fan_members(c, op->kind == OP_SIGNAL ? 0 : op->row.seq);
     if (op->also_push != 0)
         fan_user(chat, op->also_push);
-    if (chat->nfan_used > 0) {
-        if (encode_event(chat, op, &push) == BT_OK)
-            send_all(chat, &push, op->trace);
-        else
-            for (size_t i = 0; i < chat->nfan_used; i++)
-                chat->fan[chat->fan_used[i]].has_lost = true;
+    if (chat->nfan_used > 0 && encode_event(chat, op, &push) != BT_OK) {
+        lose_all(chat);
+        chat->nfan_used = 0;
     }
+    if (op->kind != OP_APPLY && op->call != NULL)
+        answer_with_push(chat, op, &push);
+    chat_op_reply(op);
+    send_all(chat, &push, op->trace);
     c->pins--;
     chat_op_free(chat, op);
 }
 
+/* The sender does not wait for a read of presence: only where none is needed does his answer carry the push. */
 void chat_push_op(struct chat *chat, struct chat_op *op)
 {
-    chat_op_reply(op);
+    if (!chat_presence_is_current(chat))
+        chat_op_reply(op);
     op->wait.run = push_op;
     chat_presence_look(chat, &op->wait);
 }

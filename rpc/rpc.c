@@ -255,6 +255,14 @@ const struct rpc_stats *rpc_stats(const struct rpc *rpc)
 
 void rpc_watch_links(struct rpc *rpc, rpc_link_news_cb *cb, void *arg)
 {
+    size_t kept = 0;
+
+    for (size_t i = 0; i < rpc->link_watcher_count; i++)
+        if (rpc->link_watchers[i].arg != arg)
+            rpc->link_watchers[kept++] = rpc->link_watchers[i];
+    rpc->link_watcher_count = kept;
+    if (cb == NULL)
+        return;
     assert(rpc->link_watcher_count < RPC_WATCHERS_MAX);
     rpc->link_watchers[rpc->link_watcher_count++] = (struct link_watcher){ cb, arg };
 }

@@ -58,6 +58,9 @@ struct rpc_ctx {
 };
 struct rpc_ctx rpc_ctx_of(const struct rpc_call *call);     /* its timeout: what is left */
 
+/* The address of the node that made a call which a handler got; NULL: not known (any more). Lent until the next turn. */
+const char *rpc_call_node(const struct rpc_call *call);
+
 struct rpc_pending;                        /* a call under way */
 typedef void rpc_reply_cb(const struct rpc_reply *reply, void *arg);
 
@@ -90,7 +93,7 @@ void rpc_key_of(uint64_t caller, uint64_t target, uint64_t *hi_out, uint64_t *lo
 
 /*
  * What roles must know of links: a queue to `address` that had refused an event (BT_EBUSY) has room again; the link to it broke.
- * One watcher per role; cb on the loop, never inside a call of yours.
+ * One watcher per arg, a role; cb on the loop, never inside a call of yours. cb NULL: no more.
  */
 enum rpc_link_news { RPC_LINK_DRAINED, RPC_LINK_BROKE, RPC_LINK_UP };
 typedef void rpc_link_news_cb(const char *address, enum rpc_link_news news, void *arg);

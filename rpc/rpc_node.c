@@ -111,6 +111,14 @@ static void node_closed(struct rpc_link *l, enum bt_err why, void *arg)
     node_link_free(nl);
 }
 
+const char *rpc_call_node(const struct rpc_call *call)
+{
+    struct rpc_link *l = rpc_call_link(call);
+    const struct node_link *nl = l != NULL ? rpc_link_arg(l) : NULL;
+
+    return nl != NULL && nl->peer != NULL ? nl->peer->address : NULL;
+}
+
 static const struct rpc_link_ops node_ops = { node_request, node_event, node_drained, node_closed };
 
 /* ---- dialling ---- */
