@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "net/log.h"
+#include "net/mem.h"
 #include "proto/client.pb.h"
 #include "proto/methods.h"
 #include "proto/node.pb.h"
@@ -633,6 +634,35 @@ static void an_operator_shuts_an_account_beside_the_server(void **state)
 
 /* ---- the end ---- */
 
+/* Whatever allocation fails, the call is answered, and nothing half is left behind. */
+static void without_memory_calls_are_answered_all_the_same(void **state)
+{
+    struct proxy_aid *aid = *state;
+    RegisterRequest enrol_req = { .name = rpc_str("Ann"), .password = rpc_str("password1") };
+    LoginRequest login_req = { .name = rpc_str("Ann"), .password = rpc_str("password1"), .device_id = 5 };
+    struct proxy_call call;
+    int failed = 0;
+    bool has_failed = true;
+
+    for (long n = 0; has_failed; n++) {
+        proxy_aid_begin(aid, &call, n % 2 ? RPC_USER_LOGIN : RPC_USER_REGISTER, nobody,
+                        n % 2 ? (const void *)&login_req : (const void *)&enrol_req, NULL);
+        bt_mem_fail_after(n / 2);
+        enum rpc_status status = proxy_aid_wait(&call);
+        has_failed = bt_mem_has_failed();
+        bt_mem_fail_after(-1);
+        failed += status == RPC_STATUS_RESOURCE_EXHAUSTED;
+        assert_true(status == RPC_STATUS_OK || status == RPC_STATUS_RESOURCE_EXHAUSTED || status == RPC_STATUS_UNAVAILABLE ||
+                    (n % 2 && status == RPC_STATUS_UNAUTHENTICATED)); /* before she is registered */
+        assert_true(n < 1000);
+    }
+    assert_true(failed > 2);
+    assert_int_equal(enrol(aid, "Ann", "password1", NULL), RPC_STATUS_OK);
+    assert_int_equal(login(aid, "Ann", "password1", 5, NULL), RPC_STATUS_OK);
+    assert_int_equal(env_int(&aid->env, "SELECT COUNT(*) FROM account"), 1);
+    assert_int_equal(env_int(&aid->env, "SELECT COUNT(*) FROM session"), 1);
+}
+
 static void stopping_waits_for_what_was_begun(void **state)
 {
     struct proxy_aid *aid = *state;
@@ -672,6 +702,7 @@ int main(void)
         T(a_profile_changes_where_it_is_told_to),
         T(users_are_found_by_name_and_by_id),
         T(an_operator_shuts_an_account_beside_the_server),
+        T(without_memory_calls_are_answered_all_the_same),
         T(stopping_waits_for_what_was_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
