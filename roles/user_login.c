@@ -99,7 +99,7 @@ void user_login(struct rpc_call *call, const void *msg, void *self_arg)
         store_account_by_name(self->st, (struct store_text){ canon, err == BT_OK ? canon_len : 0 }, login_found, l);
 }
 
-/* Remember the account as it was read. False: there is none, or it has changed its password since it was checked. */
+/* Remember the account as it was read. False: it does not fit, so it was not written by us. */
 static bool login_take_account(struct login_op *l, const struct store_account *a)
 {
     l->user_id = a->user_id;

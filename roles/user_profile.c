@@ -1,10 +1,6 @@
 /* roles/user_profile.c: who somebody is: profiles, and finding users by name and by id. */
 #include "roles/user.h"
 
-#include <string.h>
-
-#include "net/mem.h"
-
 static void profile_found(enum bt_err err, const struct db_rows *rows, void *arg);
 
 /* ---- GetProfile, FindUser ---- */
