@@ -33,11 +33,16 @@ class Shared:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory):
+def shared(tmp_path_factory, nothing_left):
     shared = Shared(tmp_path_factory)
     yield shared
+    problems = []
     for server in shared.by_name.values():
-        server.end()
+        try:
+            server.end()
+        except AssertionError as e:
+            problems.append(str(e))
+    assert not problems, "\n".join(problems)
     assert not Server.running, "servers were left running"
 
 
