@@ -202,6 +202,7 @@ void chat_op_free(struct chat *chat, struct chat_op *op);
 /* Answer everybody who waits for it. */
 void chat_op_reply(struct chat_op *op);                                                         /* SendReply or GroupReply of its row */
 void chat_op_fail(struct chat_op *op, enum bt_err err, const char *detail);
+void chat_op_expire(struct chat_op *op); /* it may have been written: those whose deadline has passed are told UNKNOWN */
 void chat_op_end(struct chat *chat, struct chat_op *op, enum bt_err err, const char *detail);   /* unlist, fail, free */
 
 /* The ids under way. chat_ids_find: the op with that id in that conversation, or NULL. */

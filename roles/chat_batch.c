@@ -254,8 +254,7 @@ static void batch_retry(void *arg)
     struct chat_batch *b = arg;
 
     for (struct chat_op *op = b->ops.first; op != NULL; op = op->next)
-        if (op->call != NULL && rpc_call_left_ms(op->call) == 0)
-            chat_op_fail(op, BT_EUNSURE, "written perhaps; send it again");
+        chat_op_expire(op);
     batch_write(b);
 }
 

@@ -76,8 +76,7 @@ static void change_done(const struct db_done *done, void *arg)
         }
         break;
     }
-    if (op->call != NULL && rpc_call_left_ms(op->call) == 0)
-        chat_op_fail(op, BT_EUNSURE, "written perhaps; send it again");
+    chat_op_expire(op);
     net_timer_start(c->chat->env.loop, &c->retry, chat_backoff_ms(op->tries < 5 ? op->tries++ : op->tries), change_write, c);
 }
 

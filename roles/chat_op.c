@@ -171,6 +171,32 @@ void chat_op_fail(struct chat_op *op, enum bt_err err, const char *detail)
     }
 }
 
+static bool is_late(const struct rpc_call *call)
+{
+    return call != NULL && rpc_call_left_ms(call) == 0;
+}
+
+void chat_op_expire(struct chat_op *op)
+{
+    static const char detail[] = "written perhaps; send it again";
+
+    for (struct chat_op **at = &op->twins; *at != NULL;) {
+        struct chat_op *twin = *at;
+        if (!is_late(twin->call)) {
+            at = &twin->twins;
+            continue;
+        }
+        *at = twin->twins;
+        twin->twins = NULL;
+        chat_op_fail(twin, BT_EUNSURE, detail);
+        chat_op_free(twin->conv->chat, twin);
+    }
+    if (is_late(op->call)) {
+        rpc_fail(op->call, BT_EUNSURE, detail);
+        op->call = NULL;
+    }
+}
+
 void chat_op_end(struct chat *chat, struct chat_op *op, enum bt_err err, const char *detail)
 {
     chat_ids_remove(chat, op);
