@@ -13,6 +13,7 @@
 enum {
     PAUSE_MIN_MS = 20,
     PAUSE_SPREAD_MS = 180,
+    REFUSALS_MAX = 5,
     SPARE_MAX = 4096,
     PAYLOAD_KEPT = 1024,    /* a spare call keeps a buffer of up to that */
     MESSAGE_ON_STACK = 2048,
@@ -283,6 +284,22 @@ static void try_again(struct rpc_pending *p)
     pause_for(p, p->tries == 1 ? 0 : PAUSE_MIN_MS + rpc_random(p->rpc, PAUSE_SPREAD_MS));
 }
 
+/*
+ * Whoever did nothing is asked again, or another is, but not for ever: what all of them lack (a database) the caller is to hear of
+ * soon. That the last try did nothing says nothing of those before it.
+ */
+static void answered(struct rpc_pending *p, const struct rpc_reply *reply)
+{
+    if (!rpc_status_is_not_done(reply->status))
+        end(p, reply);
+    else if (reply->status != RPC_STATUS_RESOURCE_EXHAUSTED && ++p->refusals < REFUSALS_MAX)
+        try_again(p);
+    else if (p->may_be_done && p->info->repeat != RPC_READ)
+        end_with(p, BT_EUNSURE);
+    else
+        end(p, reply);
+}
+
 static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
 {
     struct rpc_pending *p = out->arg;
@@ -290,10 +307,7 @@ static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
     leave_peer(p);
     p->state = PENDING_IDLE;
     if (reply->came) {
-        if (reply->status == RPC_STATUS_UNAVAILABLE || reply->status == RPC_STATUS_ABORTED)
-            try_again(p);
-        else
-            end(p, reply);
+        answered(p, reply);
         return;
     }
     p->may_be_done |= out->was_sent;

@@ -55,7 +55,7 @@ struct node_link {
     struct node_link *next, *prev;
     struct rpc *rpc;
     struct rpc_link *link;
-    struct node_peer *peer;             /* NULL: accepted, and has not said hello yet */
+    struct node_peer *peer;             /* at the other end; NULL: accepted, and has not said hello yet */
     bool is_dialled;
     bool is_ready;                      /* the hello is done */
     bool was_refused;                   /* dialled: the other end says that a connection stands already */
@@ -88,6 +88,7 @@ struct rpc_pending {
     struct net_timer timer;
     struct net_task task;
     uint32_t tries;
+    uint8_t refusals;                   /* answers that said that nothing was done */
     uint8_t state;
     uint8_t err;                        /* PENDING_ENDING: what is told */
     bool is_event;                      /* nobody is told */
@@ -141,6 +142,7 @@ struct rpc {
 
     const struct rpc_method **handlers; /* by the row of rpc_method_infos; NULL: not served here */
     void **selves;                      /* beside it */
+    uint32_t stopped_roles;             /* bit 1 << enum rpc_role: their handlers are called no more */
 
     struct rpc_pending *pendings;
     struct rpc_pending *spare;
