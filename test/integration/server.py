@@ -140,10 +140,12 @@ class Server:
         self.process.kill()
         return self._gone()
 
-    def stop(self, signals=1):
-        """SIGTERM, then the exit status."""
-        for _ in range(signals):
-            self.process.send_signal(signal.SIGTERM)
+    def stop(self):
+        """Clients leave, then SIGTERM; the exit status."""
+        for c in self.made:
+            c.close()
+        self.made.clear()
+        self.process.send_signal(signal.SIGTERM)
         return self._gone()
 
     def wait_end(self, timeout=15):
@@ -160,8 +162,6 @@ class Server:
         if not self.is_alive():
             code = self._gone()
             raise AssertionError(f"the server had ended with {code}:\n" + self.log[-4000:])
-        for c in self.made:
-            c.close()
         code = self.stop()
         assert code == 0, f"SIGTERM ended it with {code}:\n" + self.log[-4000:]
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from client import SLOW, msg_id, wait_until
+from client import SLOW, Closed, msg_id, wait_until
 from load import Ledger, Writer, run
 from server import BYTETALK
 from test_methods import group_of
@@ -155,6 +155,31 @@ def test_a_full_disk_refuses_writes_until_there_is_room(make_server, tmp_path):
                "writing again")
     assert a.send(b.user_id, "after") == 3
     assert [m.seq for m in b.ok("History", target=a.user_id).messages] == [1, 2, 3]
+
+
+def test_an_input_output_error_loses_nothing(make_server, tmp_path):
+    env, control = cut_env(tmp_path)
+    server = make_server(env=env)
+    a, b = server.users("ann", "ben")
+    assert a.send(b.user_id, "before") == 1
+    tell(control, "ioerr")
+    i = msg_id()
+    try:
+        reply = a.call("Send", target=b.user_id, client_msg_id=i, body=b"x" * 5000, timeout_ms=1000)
+        assert reply.status in ("UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE"), reply
+        b.ok("History", target=a.user_id)
+    except Closed:
+        pass   # to end is right too
+    tell(control, "")
+    if server.process.poll() is not None:
+        server.wait_end()
+        server.start()
+    again = server.connect()
+    again.resume(a.token)
+    def written():
+        return again.call("Send", target=b.user_id, client_msg_id=i, body=b"x" * 5000, flags=RESEND).status == "OK"
+    wait_until(written, 10, "writing again")
+    assert [(m.seq, len(m.body)) for m in again.ok("History", target=b.user_id).messages] == [(1, 6), (2, 5000)]
 
 
 def test_a_failed_sync_ends_the_process(make_server, tmp_path):

@@ -653,6 +653,8 @@ def test_edit(server):
     got = b.event("OnMessage", lambda m: m.kind == P.EDIT)
     assert (got.refers_to_seq, got.body, got.seq) == (seq, b"the text", edit.seq)
     assert b.ok("History", target=a.user_id).messages[0].body == b"the text"
+    a.ok("Edit", target=b.user_id, client_msg_id=msg_id(), refers_to_seq=seq, body=b"the final text")
+    assert b.ok("History", target=a.user_id).messages[0].body == b"the final text"
 
     def bad(status, who=a, **kw):
         who.refused(status, "Edit", **{"target": (b if who is a else a).user_id, "client_msg_id": msg_id(),
