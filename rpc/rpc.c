@@ -155,13 +155,15 @@ void rpc_start(struct rpc *rpc)
 
 void rpc_leave(struct rpc *rpc)
 {
-    registry_leave(rpc->registry);
+    if (!rpc->is_closing)
+        registry_leave(rpc->registry);
 }
 
 void rpc_set_load(struct rpc *rpc, uint32_t load)
 {
     rpc->self.load = load;
-    registry_set_load(rpc->registry, load);
+    if (!rpc->is_closing)
+        registry_set_load(rpc->registry, load);
 }
 
 /* ---- closing ---- */

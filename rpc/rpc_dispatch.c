@@ -52,21 +52,20 @@ void rpc_serve(struct rpc *rpc, enum rpc_role role, const struct rpc_method *met
 
 void rpc_unserve(struct rpc *rpc, enum rpc_role role)
 {
-    for (size_t i = 0; rpc_method_infos[i].id != 0; i++) {
-        if (rpc_method_infos[i].role == role)
-            rpc->handlers[i] = NULL;
-    }
+    rpc->stopped_roles |= UINT32_C(1) << role;
 }
 
-/* The role was served, and has stopped: another node may serve it. */
+/* Another node may serve it, so that is not the same as a method that nobody has. */
 static bool is_stopped(const struct rpc *rpc, const struct rpc_method_info *info)
 {
-    return info && !info->is_event && info->role < RPC_ROLE_COUNT && rpc->self.roles & UINT32_C(1) << info->role;
+    return info && rpc->stopped_roles & UINT32_C(1) << info->role;
 }
 
 static const struct rpc_method *handler_of(const struct rpc *rpc, const struct rpc_method_info *info, bool is_event)
 {
-    return info && info->is_event == is_event ? rpc->handlers[info - rpc_method_infos] : NULL;
+    if (!info || info->is_event != is_event || is_stopped(rpc, info))
+        return NULL;
+    return rpc->handlers[info - rpc_method_infos];
 }
 
 /* The handler may end the call: it is not touched afterwards. */

@@ -293,10 +293,10 @@ void node_hello(struct rpc_call *call, const void *msg, void *self)
         return;
     }
     nl->is_ready = true;
+    nl->peer = peer;
     welcome(call, rpc);
     if (peer->is_self)
-        return; /* it only serves: calls to itself go out on the end that dialled */
-    nl->peer = peer;
+        return; /* this end only serves: calls to itself go out on the one that dialled */
     peer->epoch = req->epoch;
     rpc_peer_up(peer, nl);
 }
@@ -330,7 +330,7 @@ enum bt_err rpc_node_pair(struct rpc *rpc)
         return err;
     }
     calling->is_ready = serving->is_ready = true;
-    calling->peer = rpc->self_peer;
+    calling->peer = serving->peer = rpc->self_peer;
     rpc_peer_up(rpc->self_peer, calling);
     return BT_OK;
 }

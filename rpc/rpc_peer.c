@@ -157,7 +157,12 @@ void rpc_peer_up(struct node_peer *peer, struct node_link *nl)
 
 void rpc_peer_link_gone(struct node_peer *peer, struct node_link *nl)
 {
-    if (peer->dialling == nl) {
+    if (peer->rpc->is_closing) {
+        if (peer->link == nl)
+            peer->link = NULL;
+        if (peer->dialling == nl)
+            peer->dialling = NULL;
+    } else if (peer->dialling == nl) {
         peer->dialling = NULL;
         /* When the other end's own connection is about to stand, there is nothing wrong with it. */
         if (nl->was_refused)
