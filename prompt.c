@@ -71,8 +71,9 @@ enum bt_err prompt_new_password(const char *prompt, char *buf, size_t size, char
     if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &shown) != 0)
         return read_line(buf, size, why, why_size);
     hidden = shown;
-    /* Control-C comes as a character: as a signal it would leave the terminal without echo. */
+    /* Control-C comes as a character that ends the line: as a signal it would leave the terminal without echo. */
     hidden.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+    hidden.c_cc[VEOL] = CTRL_C;
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
     err = ask_twice(prompt, buf, size, why, why_size);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
