@@ -191,8 +191,9 @@ def test_list_and_end_sessions(server):
     other = server.connect()
     other.login(u.name, device="tablet")
     sessions = u.ok("ListSessions").sessions
-    assert [(s.session_id, s.is_this) for s in sessions] == [(other.session_id, False), (u.session_id, True)]
-    assert sessions[0].device == "tablet"
+    assert {(s.session_id, s.device, s.is_this) for s in sessions} == {
+        (other.session_id, "tablet", False), (u.session_id, "test", True)}
+    assert sessions[0].created_ms >= sessions[1].created_ms > 1.6e12, "newest first"
     u.refused("NOT_FOUND", "EndSession", session_id=NOBODY)
     stranger = server.user()
     stranger.refused("NOT_FOUND", "EndSession", session_id=other.session_id)

@@ -180,3 +180,33 @@ def test_a_repeat_has_one_seq_whatever_road_it_takes(make_server, mode):
     log = c.ok("History", target=b.user_id, limit=500).messages
     assert len(log) == 20
     c.refused("ALREADY_EXISTS", "Send", **{**fields[0], "body": b"another"})
+
+
+@pytest.mark.parametrize("flags", [0, RESEND], ids=["unflagged", "flagged"])
+@pytest.mark.parametrize("mode", ["direct", "window0"])
+def test_edits_recalls_and_groups_are_repeated_safely(make_server, mode, flags):
+    """Whatever happened since, and whether the server remembers the id or finds it under its unique key."""
+    server = make_server(mode=mode)
+    a, b = server.users("ann", "ben")
+    seq = a.send(b.user_id, "teh text")
+    edit = {"target": b.user_id, "client_msg_id": msg_id(), "refers_to_seq": seq, "body": b"the text"}
+    recall = {"target": b.user_id, "client_msg_id": msg_id(), "refers_to_seq": seq}
+    group = {"request_id": msg_id(), "name": "made once"}
+    edited = a.ok("Edit", **edit)
+    recalled = a.ok("Recall", **recall)
+    made = a.ok("CreateGroup", **group)
+
+    def again(c):
+        for _ in range(2):
+            assert c.ok("Recall", flags=flags, **recall) == recalled
+            assert c.ok("Edit", flags=flags, **edit) == edited
+            assert c.ok("CreateGroup", flags=flags, **group).group_id == made.group_id
+
+    again(a)
+    server.kill()
+    server.start()
+    c = server.connect()
+    c.resume(a.token)
+    again(c)
+    log = c.ok("History", target=b.user_id).messages
+    assert [(m.seq, m.kind, m.body) for m in log] == [(1, P.TEXT, b""), (2, P.EDIT, b""), (3, P.RECALL, b"")]
