@@ -18,11 +18,13 @@ BUILD    := build/$(if $(filter clang%,$(notdir $(CC))),clang,release)
 OPT      ?= -O2 -g
 endif
 
-PKGS     := libuv sqlite3 libsodium inih
+PKGS     := libuv sqlite3 libsodium inih libmariadb hiredis
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 CFLAGS   += -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(WERROR)
 CPPFLAGS += -I. -I$(BUILD)/gen -DBT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lunistring -lprotobuf-nanopb -lpthread
+LIBS     := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lunistring -lprotobuf-nanopb -lzookeeper_st -lpthread
+# The server's alone: the client library and the CLI do without.
+SERVER_LIBS := -lzookeeper_st
 CLI_LIBS := -ledit
 
 # Generated from the .proto files: messages (nanopb), methods (proto/gen_methods.py), and the schema as a string.
@@ -58,7 +60,7 @@ JOBS      = $(if $(findstring j,$(filter -j% --jobserver%,$(MAKEFLAGS))),,-j$(sh
 all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/libbytetalk.a
 
 $(BUILD)/bytetalk: $(SERVER_O)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(SERVER_LIBS)
 
 $(BUILD)/bytetalk-cli: $(call obj,$(CLI_C)) $(BUILD)/libbytetalk.a
 	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
@@ -68,7 +70,7 @@ $(BUILD)/libbytetalk.a: $(CLIENT_O)
 
 $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(SERVER_LIBS) -lcmocka
 
 # Loaded into the server by the tests of power cuts; it is on no side of the sanitizers.
 $(BUILD)/test/%.so: test/cutvfs/%.c
