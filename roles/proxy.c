@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "net/layer_proxy.h"
 #include "net/mem.h"
 #include "proto/proxy_methods.h"
 #include "store/presence.h"
@@ -20,6 +21,7 @@
 static const struct conf_key proxy_keys[] = {
     { .section = "proxy", .name = "listen", .type = CONF_STRING, .def = "127.0.0.1:7400", .min = 3, .max = 63, .help = "where clients connect; port 0 takes a free one" },
     { .section = "proxy", .name = "advertise", .type = CONF_STRING, .def = "", .min = 0, .max = 63, .help = "the address that clients are told, where it is another than listen" },
+    { .section = "proxy", .name = "trusted", .type = CONF_STRING, .def = "", .min = 0, .max = 150, .help = "addresses and prefixes, separated by commas, from which a PROXY protocol header (nginx, HAProxy) is believed" },
     { .section = "proxy", .name = "max_connections", .type = CONF_INT, .def = "100000", .min = 1, .max = 10000000, .unit = "connections", .help = "clients connected at once; more are closed at once" },
     { .section = "proxy", .name = "hello_timeout_ms", .type = CONF_INT, .def = "10000", .min = 100, .max = 3600000, .unit = "ms", .help = "a connection that does not say Hello in that time is closed" },
     { .section = "proxy", .name = "idle_timeout_ms", .type = CONF_INT, .def = "120000", .min = 1000, .max = 86400000, .unit = "ms", .help = "a connection from which nothing came for that long is closed" },
@@ -150,8 +152,13 @@ static enum bt_err proxy_start(const struct role_env *env, void **self_out, char
     }
     proxy->env = *env;
     read_settings(proxy);
-    err = listen_for_clients(proxy, why, why_size);
+    err = net_trusted_parse(conf_str(env->conf, "proxy", "trusted"), &proxy->trusted);
+    if (err != BT_OK)
+        snprintf(why, why_size, "[proxy] trusted = %s: not a list like 127.0.0.1, 10.0.0.0/8", conf_str(env->conf, "proxy", "trusted"));
+    else
+        err = listen_for_clients(proxy, why, why_size);
     if (err != BT_OK) {
+        net_trusted_free(proxy->trusted);
         bt_free(proxy);
         return err;
     }
@@ -236,6 +243,7 @@ static void proxy_free(void *arg)
 
     assert(proxy->nclients == 0 && proxy->nusers == 0);
     proxy_forward_free_spares(proxy);
+    net_trusted_free(proxy->trusted);
     bt_free(proxy->users);
     bt_free(proxy);
     cb(cb_arg);

@@ -23,6 +23,7 @@
 #include "rpc/rpc.h"
 
 struct proxy;
+struct net_trusted;
 struct proxy_forward;
 struct proxy_binding;
 
@@ -64,6 +65,7 @@ struct proxy {
     struct proxy_settings set;
     struct rpc_link_limits limits;
     struct net_listener *listener;
+    struct net_trusted *trusted;               /* who may say whom a connection comes from */
     struct proxy_client *clients;              /* newest first */
     uint32_t nclients;
     struct proxy_user **users;                 /* hash, power of two */

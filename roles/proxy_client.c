@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "net/layer_proxy.h"
 #include "net/layer_xor.h"
 #include "net/mem.h"
 #include "proto/methods.h"
@@ -79,6 +80,24 @@ static const struct rpc_link_ops client_ops = {
     .closed = client_closed,
 };
 
+/* The byte layers of a new connection, the one nearest to the socket first. False: no memory. */
+static bool push_layers(const struct proxy *proxy, struct net_conn *c)
+{
+    struct net_layer *l;
+
+    if (net_trusted_has(proxy->trusted, c)) {
+        if ((l = net_layer_proxy_new()) == NULL)
+            return false;
+        net_conn_push_layer(c, l);
+    }
+    if (proxy->set.test_layer) {
+        if ((l = net_layer_xor_new()) == NULL)
+            return false;
+        net_conn_push_layer(c, l);
+    }
+    return true;
+}
+
 void proxy_client_accept(struct net_conn *c, void *proxy_arg)
 {
     struct proxy *proxy = proxy_arg;
@@ -90,16 +109,8 @@ void proxy_client_accept(struct net_conn *c, void *proxy_arg)
         return;
     }
     client = bt_calloc(1, sizeof *client);
-    if (client != NULL && proxy->set.test_layer) {
-        struct net_layer *layer = net_layer_xor_new();
-        if (layer == NULL) {
-            bt_free(client);
-            client = NULL;
-        } else {
-            net_conn_push_layer(c, layer);
-        }
-    }
-    if (client == NULL) {
+    if (client == NULL || !push_layers(proxy, c)) {
+        bt_free(client);
         net_conn_close(c);
         return;
     }
