@@ -281,6 +281,12 @@ struct bt_client *bt_client_open(struct net_loop *loop, const struct bt_config *
  */
 void bt_client_close(struct bt_client *c, void (*closed_cb)(void *arg), void *arg);
 
+/*
+ * Back-pressure: while held, no message is handed over and no position moves; calls go on. Released, what waits comes in
+ * order. May be called inside the message callback: the next message is already held.
+ */
+void bt_client_hold(struct bt_client *c, bool is_held);
+
 uint64_t bt_client_user_id(const struct bt_client *c);      /* 0: nobody is logged in */
 const char *bt_client_user_name(const struct bt_client *c); /* lent until the next login; "" */
 enum bt_state bt_client_state(const struct bt_client *c);

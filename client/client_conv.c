@@ -124,7 +124,7 @@ static void hand_over(struct client_conv *conv, const struct bt_message *m)
 static void hand_over_kept(struct client_conv *conv)
 {
     struct client_kept *k;
-    while (!conv->client->is_closing && (k = client_order_pop(&conv->order))) {
+    while (!conv->client->is_closing && !conv->client->is_held && (k = client_order_pop(&conv->order))) {
         hand_over(conv, &k->m);
         bt_free(k);
     }
@@ -133,6 +133,10 @@ static void hand_over_kept(struct client_conv *conv)
 static void take(struct client_conv *conv, const Message *m)
 {
     struct bt_message message = client_message_of(conv->client, m);
+    if (conv->client->is_held) {
+        client_order_note_head(&conv->order, m->seq); /* a gap like any other, once it is released */
+        return;
+    }
     if (conv->client->is_closing || client_order_offer(&conv->order, &message) != CLIENT_ORDER_NOW)
         return;
     hand_over(conv, &message);
@@ -167,6 +171,17 @@ void client_conv_note_head(struct bt_client *c, uint64_t hi, uint64_t lo, uint64
         client_pull_start(c);
     else
         client_conv_check_gap(conv);
+}
+
+void bt_client_hold(struct bt_client *c, bool is_held)
+{
+    if (c->is_held == is_held || c->is_closing)
+        return;
+    c->is_held = is_held;
+    for (size_t n = 0; n < c->convs.count && !is_held; n++)
+        client_conv_check_gap(c->convs.rows[n]);
+    if (!is_held)
+        client_pull_start(c);
 }
 
 /* ---- what Pull says ---- */

@@ -9,7 +9,7 @@ static void fetch(struct client_conv *conv)
 {
     struct bt_client *c = conv->client;
     HistoryRequest req = { .limit = FETCH_LIMIT };
-    if (conv->is_fetching || !client_order_gap(&conv->order, &req.from_seq))
+    if (conv->is_fetching || c->is_held || !client_order_gap(&conv->order, &req.from_seq))
         return;
     net_timer_stop(c->loop, &conv->gap_timer);
     /* The conversation is found again by its target: it may be gone when the answer comes. */
@@ -41,7 +41,7 @@ void client_conv_check_gap(struct client_conv *conv)
     if (!client_order_gap(&conv->order, &from)) {
         net_timer_stop(c->loop, &conv->gap_timer);
         conv->gap_tries = 0;
-    } else if (!c->is_closing && !conv->is_fetching && !net_timer_is_running(&conv->gap_timer)) {
+    } else if (!c->is_closing && !c->is_held && !conv->is_fetching && !net_timer_is_running(&conv->gap_timer)) {
         net_timer_start(c->loop, &conv->gap_timer, (uint64_t)CLIENT_GAP_MS << conv->gap_tries, gap_due, conv);
     }
 }
@@ -53,6 +53,8 @@ static void take_page(struct client_conv *conv, const HistoryReply *reply)
     if (conv->order.position > before) {
         conv->gap_tries = 0;
         fetch(conv);
+    } else if (conv->client->is_held) {
+        return;
     } else if (++conv->gap_tries > MAX_TRIES) {
         /* The server shows nothing more to us, whatever we heard of: we are no longer in it, or it lost its end. */
         conv->order.head = conv->order.position;

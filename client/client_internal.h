@@ -289,6 +289,7 @@ struct bt_client {
     struct client_queue *queues;
 
     struct client_convs convs;
+    bool is_held;                    /* hand nothing over */
     bool is_synced;                  /* all conversations of the account were seen once */
     struct net_task save_task;
     bool is_pulling, must_pull;

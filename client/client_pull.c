@@ -60,7 +60,7 @@ out:
 
 void client_pull_start(struct bt_client *c)
 {
-    if (c->inbox == BT_INBOX_NONE || c->is_closing || !c->cur || c->cur->state != CLIENT_LINK_BOUND)
+    if (c->inbox == BT_INBOX_NONE || c->is_closing || c->is_held || !c->cur || c->cur->state != CLIENT_LINK_BOUND)
         return; /* a connection that comes into use begins with it */
     if (c->is_pulling) {
         c->must_pull = true;
@@ -153,6 +153,10 @@ static void pulled(struct client_call *call, const struct bt_result *r, const vo
         c->pull_moved |= reply->conversations[n].messages_count > 0;
         client_conv_summary(c, &reply->conversations[n]);
     }
-    if (!c->is_closing && (uint32_t)(uintptr_t)call->arg == c->pull_serial)
+    if (c->is_closing || (uint32_t)(uintptr_t)call->arg != c->pull_serial)
+        return;
+    if (c->is_held)
+        c->is_pulling = false; /* begun anew when it is released */
+    else
         next_round(c, reply);
 }
