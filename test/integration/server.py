@@ -35,7 +35,8 @@ def new_name(stem="user"):
 
 
 class Server:
-    """One server process on one data directory; it can be killed and started again."""
+    """One server process on one data directory; it can be killed and started again. It runs in that directory, so that
+    no bytetalk.ini but one given counts."""
 
     running = set()
 
@@ -69,7 +70,7 @@ class Server:
         assert self.process is None
         self.first_line = len(self.lines)
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, env=self.environ())
+                                        stderr=subprocess.PIPE, env=self.environ(), cwd=self.dir)
         self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self.reader.start()
         Server.running.add(self)
@@ -196,5 +197,5 @@ class Server:
         command = [BYTETALK, *args]
         if settings:
             command = [BYTETALK, *self.command()[2:], *args]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, env=self.environ(),
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, env=self.environ(), cwd=self.dir,
                               timeout=30 * SLOW, check=False)
