@@ -14,168 +14,9 @@ enum {
     PAUSE_MIN_MS = 20,
     PAUSE_SPREAD_MS = 180,
     REFUSALS_MAX = 5,
-    SPARE_MAX = 4096,
-    PAYLOAD_KEPT = 1024,    /* a spare call keeps a buffer of up to that */
-    MESSAGE_ON_STACK = 2048,
 };
 
 static void try_now(struct rpc_pending *p);
-
-/* ---- records ---- */
-
-static void list_add(struct rpc *rpc, struct rpc_pending *p)
-{
-    p->prev = NULL;
-    p->next = rpc->pendings;
-    if (p->next)
-        p->next->prev = p;
-    rpc->pendings = p;
-}
-
-static void list_remove(struct rpc *rpc, struct rpc_pending *p)
-{
-    if (p->prev)
-        p->prev->next = p->next;
-    else
-        rpc->pendings = p->next;
-    if (p->next)
-        p->next->prev = p->prev;
-}
-
-static struct rpc_pending *pending_from_reserve(struct rpc *rpc)
-{
-    for (size_t i = 0; i < RPC_RESERVE; i++) {
-        if (!rpc->reserve[i].rpc) {
-            rpc->reserve[i] = (struct rpc_pending){ .is_reserve = true };
-            return &rpc->reserve[i];
-        }
-    }
-    return NULL;
-}
-
-/* Keeps the payload buffer of a spare one. */
-static struct rpc_pending *pending_new(struct rpc *rpc)
-{
-    struct rpc_pending *p = rpc->spare;
-    if (!p)
-        return bt_calloc(1, sizeof *p);
-    rpc->spare = p->next;
-    rpc->spare_count--;
-    uint8_t *payload = p->payload;
-    size_t cap = p->cap;
-    memset(p, 0, sizeof *p);
-    p->payload = payload;
-    p->cap = cap;
-    return p;
-}
-
-static void pending_free(struct rpc_pending *p)
-{
-    struct rpc *rpc = p->rpc;
-
-    list_remove(rpc, p);
-    p->rpc = NULL;
-    if (rpc->is_closing)
-        rpc_closing_step(rpc);
-    if (p->is_reserve)
-        return;
-    if (p->cap > PAYLOAD_KEPT) {
-        bt_free(p->payload);
-        p->payload = NULL;
-        p->cap = 0;
-    }
-    if (rpc->spare_count < SPARE_MAX) {
-        p->next = rpc->spare;
-        rpc->spare = p;
-        rpc->spare_count++;
-        return;
-    }
-    bt_free(p->payload);
-    bt_free(p);
-}
-
-void rpc_pending_free_spare(struct rpc *rpc)
-{
-    while (rpc->spare) {
-        struct rpc_pending *p = rpc->spare;
-        rpc->spare = p->next;
-        bt_free(p->payload);
-        bt_free(p);
-    }
-}
-
-static enum bt_err copy_payload(struct rpc_pending *p, const uint8_t *payload, size_t len)
-{
-    if (len > p->cap) {
-        uint8_t *room = bt_malloc(len);
-        if (!room)
-            return BT_ENOMEM;
-        bt_free(p->payload);
-        p->payload = room;
-        p->cap = len;
-    }
-    if (len > 0)
-        memcpy(p->payload, payload, len);
-    p->len = len;
-    return BT_OK;
-}
-
-static void fill(struct rpc_pending *p, struct rpc *rpc, const struct rpc_method_info *info, const struct rpc_ctx *ctx)
-{
-    p->rpc = rpc;
-    p->info = info;
-    p->h = (struct rpc_header){
-        .method = info->id,
-        .caller = ctx->caller,
-        .target = ctx->target,
-        .session = ctx->session,
-        .trace = ctx->trace,
-    };
-    p->may_be_done = (ctx->flags & RPC_FLAG_RESEND) != 0;
-    p->deadline_ms = net_now_ms(rpc->loop) + (ctx->timeout_ms > 0 ? ctx->timeout_ms : rpc->timeout_ms);
-    list_add(rpc, p);
-}
-
-static uint32_t left_ms(const struct rpc_pending *p)
-{
-    uint64_t now_ms = net_now_ms(p->rpc->loop);
-    return p->deadline_ms <= now_ms ? 0 : (uint32_t)(p->deadline_ms - now_ms);
-}
-
-/* ---- waiting for a peer's link ---- */
-
-static void waiting_add(struct node_peer *peer, struct rpc_pending *p)
-{
-    p->state = PENDING_WAITING;
-    p->next_waiting = NULL;
-    p->prev_waiting = peer->last;
-    if (peer->last)
-        peer->last->next_waiting = p;
-    else
-        peer->first = p;
-    peer->last = p;
-    peer->waiting_bytes += RPC_HEADER_SIZE + p->len;
-}
-
-static void waiting_remove(struct node_peer *peer, struct rpc_pending *p)
-{
-    if (p->prev_waiting)
-        p->prev_waiting->next_waiting = p->next_waiting;
-    else
-        peer->first = p->next_waiting;
-    if (p->next_waiting)
-        p->next_waiting->prev_waiting = p->prev_waiting;
-    else
-        peer->last = p->prev_waiting;
-    peer->waiting_bytes -= RPC_HEADER_SIZE + p->len;
-    net_timer_stop(p->rpc->loop, &p->timer);
-    p->state = PENDING_IDLE;
-}
-
-static bool is_waiting_full(const struct node_peer *peer)
-{
-    return peer->waiting_bytes > peer->rpc->limits.net.out_high_bytes;
-}
 
 /* ---- ending ---- */
 
@@ -186,7 +27,7 @@ static void end(struct rpc_pending *p, const struct rpc_reply *reply)
     if (reply->err == BT_ETIMEOUT)
         p->rpc->stats.timeouts++;
     p->cb(reply, p->arg);
-    pending_free(p);
+    rpc_pending_free(p);
 }
 
 static void end_with(struct rpc_pending *p, enum bt_err err)
@@ -214,22 +55,15 @@ static enum bt_err out_of_time(const struct rpc_pending *p)
     return p->may_be_done ? BT_ETIMEOUT : BT_EDOWN;
 }
 
-static void leave_peer(struct rpc_pending *p)
-{
-    p->peer->outstanding--;
-    p->tried = p->peer;
-    p->peer = NULL;
-}
-
 /* Take it from wherever it is, so that it may be ended. */
 static void detach(struct rpc_pending *p)
 {
     if (p->state == PENDING_WAITING)
-        waiting_remove(p->peer, p);
+        rpc_waiting_remove(p->peer, p);
     else if (p->state == PENDING_SENT)
         rpc_link_cancel(&p->out);
     if (p->peer)
-        leave_peer(p);
+        rpc_pending_leave(p);
     net_timer_stop(p->rpc->loop, &p->timer);
     net_defer_cancel(p->rpc->loop, &p->task);
     p->state = PENDING_IDLE;
@@ -238,7 +72,7 @@ static void detach(struct rpc_pending *p)
 void rpc_cancel(struct rpc_pending *p)
 {
     detach(p);
-    pending_free(p);
+    rpc_pending_free(p);
 }
 
 /* Calls that are made meanwhile have their own end coming. */
@@ -252,7 +86,7 @@ void rpc_pending_close_all(struct rpc *rpc)
         }
         detach(p);
         if (p->is_event)
-            pending_free(p);
+            rpc_pending_free(p);
         else
             end_with(p, BT_ECLOSING);
         p = rpc->pendings; /* the callback may have ended any other */
@@ -268,7 +102,7 @@ static void pause_ended(void *arg)
 
 static void pause_for(struct rpc_pending *p, uint32_t pause_ms)
 {
-    uint32_t left = left_ms(p);
+    uint32_t left = rpc_pending_left_ms(p);
 
     p->state = PENDING_PAUSING;
     if (pause_ms == 0)
@@ -304,7 +138,7 @@ static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
 {
     struct rpc_pending *p = out->arg;
 
-    leave_peer(p);
+    rpc_pending_leave(p);
     p->state = PENDING_IDLE;
     if (reply->came) {
         answered(p, reply);
@@ -324,7 +158,7 @@ static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
 static void transmit(struct rpc_pending *p)
 {
     p->state = PENDING_SENT;
-    p->h.timeout_ms = left_ms(p);
+    p->h.timeout_ms = rpc_pending_left_ms(p);
     p->h.flags = p->may_be_done ? RPC_FLAG_RESEND : 0;
     if (p->h.timeout_ms == 0)
         p->h.timeout_ms = 1; /* 0 would mean no deadline */
@@ -339,14 +173,14 @@ static void transmit(struct rpc_pending *p)
 static void waiting_timed_out(void *arg)
 {
     struct rpc_pending *p = arg;
-    waiting_remove(p->peer, p);
-    leave_peer(p);
+    rpc_waiting_remove(p->peer, p);
+    rpc_pending_leave(p);
     end_with(p, out_of_time(p));
 }
 
 static void give_to(struct rpc_pending *p, struct node_peer *peer)
 {
-    if (!rpc_peer_link(peer) && is_waiting_full(peer)) {
+    if (!rpc_peer_link(peer) && rpc_waiting_is_full(peer)) {
         end_soon(p, BT_EBUSY);
         return;
     }
@@ -357,14 +191,14 @@ static void give_to(struct rpc_pending *p, struct node_peer *peer)
         transmit(p);
         return;
     }
-    waiting_add(peer, p);
-    net_timer_start(p->rpc->loop, &p->timer, left_ms(p), waiting_timed_out, p);
+    rpc_waiting_add(peer, p);
+    net_timer_start(p->rpc->loop, &p->timer, rpc_pending_left_ms(p), waiting_timed_out, p);
 }
 
 static void try_now(struct rpc_pending *p)
 {
     p->state = PENDING_IDLE;
-    if (left_ms(p) == 0) {
+    if (rpc_pending_left_ms(p) == 0) {
         end_soon(p, out_of_time(p));
         return;
     }
@@ -379,15 +213,15 @@ void rpc_pending_flush(struct node_peer *peer)
 {
     while (peer->first && rpc_peer_link(peer)) {
         struct rpc_pending *p = peer->first;
-        waiting_remove(peer, p);
+        rpc_waiting_remove(peer, p);
         if (!p->is_event) {
             transmit(p);
             continue;
         }
-        leave_peer(p);
+        rpc_pending_leave(p);
         if (rpc_link_event(rpc_peer_link(peer), &p->h, p->payload, p->len) == BT_EBUSY)
             peer->was_refused = true;
-        pending_free(p);
+        rpc_pending_free(p);
     }
 }
 
@@ -396,11 +230,11 @@ void rpc_pending_fail_waiting(struct node_peer *peer)
     bool was_event_lost = false;
     while (peer->first) {
         struct rpc_pending *p = peer->first;
-        waiting_remove(peer, p);
-        leave_peer(p);
+        rpc_waiting_remove(peer, p);
+        rpc_pending_leave(p);
         if (p->is_event) {
             was_event_lost = true;
-            pending_free(p);
+            rpc_pending_free(p);
         } else {
             try_again(p);
         }
@@ -414,22 +248,22 @@ void rpc_pending_fail_waiting(struct node_peer *peer)
 static struct rpc_pending *start(struct rpc *rpc, const struct rpc_method_info *info, const struct rpc_ctx *ctx, const uint8_t *payload,
                                  size_t len, enum bt_err err, rpc_reply_cb *cb, void *arg)
 {
-    struct rpc_pending *p = pending_new(rpc);
+    struct rpc_pending *p = rpc_pending_new(rpc);
     if (!p) {
-        p = pending_from_reserve(rpc);
+        p = rpc_pending_from_reserve(rpc);
         err = BT_ENOMEM;
     }
     /* Not to call back would leave a client without an answer for good; ending, he is answered by another node. */
     if (!p)
         abort();
-    fill(p, rpc, info, ctx);
+    rpc_pending_fill(p, rpc, info, ctx);
     p->cb = cb;
     p->arg = arg;
     rpc->stats.calls++;
     if (err == BT_OK && rpc->is_closing)
         err = BT_ECLOSING;
     if (err == BT_OK)
-        err = copy_payload(p, payload, len);
+        err = rpc_pending_copy(p, payload, len);
     if (err != BT_OK)
         end_soon(p, err);
     else
@@ -444,40 +278,14 @@ struct rpc_pending *rpc_send(struct rpc *rpc, uint16_t method, const struct rpc_
     return start(rpc, info, ctx, payload, len, BT_OK, cb, arg);
 }
 
-/* A message as bytes: in the caller's room, or, when it is long, on the heap. */
-struct encoded {
-    uint8_t room[MESSAGE_ON_STACK];
-    uint8_t *heap; /* NULL: in room */
-    size_t len;
-};
-
-static enum bt_err encode(struct encoded *e, const pb_msgdesc_t *fields, const void *msg)
-{
-    e->heap = NULL;
-    e->len = rpc_encode(fields, msg, e->room, sizeof e->room);
-    size_t size = e->len > 0 ? e->len : rpc_size(fields, msg);
-    if (size <= sizeof e->room)
-        return BT_OK;
-    e->heap = bt_malloc(size);
-    if (!e->heap)
-        return BT_ENOMEM;
-    e->len = rpc_encode(fields, msg, e->heap, size);
-    return BT_OK;
-}
-
-static const uint8_t *encoded_bytes(const struct encoded *e)
-{
-    return e->heap ? e->heap : e->room;
-}
-
 struct rpc_pending *rpc_send_msg(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const void *msg, rpc_reply_cb *cb, void *arg)
 {
     const struct rpc_method_info *info = rpc_method_info(method);
-    struct encoded e;
+    struct rpc_encoded e;
 
     assert(info && !info->is_event && info->route != RPC_DIRECT);
-    enum bt_err err = encode(&e, info->req, msg);
-    struct rpc_pending *p = start(rpc, info, ctx, encoded_bytes(&e), e.len, err, cb, arg);
+    enum bt_err err = rpc_encode_msg(&e, info->req, msg);
+    struct rpc_pending *p = start(rpc, info, ctx, rpc_encoded_bytes(&e), e.len, err, cb, arg);
     bt_free(e.heap);
     return p;
 }
@@ -487,73 +295,4 @@ enum bt_err rpc_reply_decode(const struct rpc_reply *reply, const pb_msgdesc_t *
     if (reply->err != BT_OK)
         return reply->err;
     return rpc_decode(fields, reply->payload, reply->len, msg_out) == BT_OK ? BT_OK : BT_EPROTO;
-}
-
-/* ---- events ---- */
-
-static enum bt_err wait_with_event(struct rpc *rpc, struct node_peer *peer, const struct rpc_method_info *info, const struct rpc_ctx *ctx,
-                                   const uint8_t *payload, size_t len)
-{
-    if (is_waiting_full(peer)) {
-        peer->was_refused = true;
-        return BT_EBUSY;
-    }
-    struct rpc_pending *p = pending_new(rpc);
-    if (!p)
-        return BT_ENOMEM;
-    fill(p, rpc, info, ctx);
-    p->is_event = true;
-    if (copy_payload(p, payload, len) != BT_OK) {
-        pending_free(p);
-        return BT_ENOMEM;
-    }
-    p->peer = peer;
-    peer->outstanding++;
-    waiting_add(peer, p);
-    return BT_OK;
-}
-
-enum bt_err rpc_event_raw(struct rpc *rpc, struct node_peer *peer, uint16_t method, const struct rpc_ctx *ctx, const uint8_t *payload, size_t len)
-{
-    const struct rpc_method_info *info = rpc_method_info(method);
-
-    assert(info && info->is_event);
-    if (rpc->is_closing)
-        return BT_ECLOSING;
-    rpc_peer_want(peer);
-    if (!rpc_peer_link(peer))
-        return peer->is_passed_over ? BT_EDOWN : wait_with_event(rpc, peer, info, ctx, payload, len);
-    const struct rpc_header h = {
-        .method = method,
-        .caller = ctx->caller,
-        .target = ctx->target,
-        .session = ctx->session,
-        .trace = ctx->trace,
-    };
-    enum bt_err err = rpc_link_event(rpc_peer_link(peer), &h, payload, len);
-    if (err == BT_EBUSY)
-        peer->was_refused = true;
-    return err == BT_ECLOSING ? BT_EDOWN : err;
-}
-
-enum bt_err rpc_event_to(struct rpc *rpc, const char *address, uint16_t method, const struct rpc_ctx *ctx, const uint8_t *payload, size_t len)
-{
-    struct node_peer *peer = rpc_peer_get(rpc, address);
-    return peer ? rpc_event_raw(rpc, peer, method, ctx, payload, len) : BT_EDOWN;
-}
-
-enum bt_err rpc_event(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const void *msg)
-{
-    const struct rpc_method_info *info = rpc_method_info(method);
-    struct encoded e;
-
-    assert(info && info->is_event && info->route != RPC_DIRECT);
-    struct node_peer *peer = rpc_choose(rpc, info, ctx->caller, ctx->target, 0, NULL);
-    if (!peer)
-        return BT_EDOWN;
-    enum bt_err err = encode(&e, info->req, msg);
-    if (err == BT_OK)
-        err = rpc_event_raw(rpc, peer, method, ctx, encoded_bytes(&e), e.len);
-    bt_free(e.heap);
-    return err;
 }

@@ -1,6 +1,6 @@
 /*
  * rpc/rpc_internal.h: what the files of a node's rpc share. rpc.c: making and closing it. rpc_call.c: calls made, and their
- * retries. rpc_choose.c: the view of nodes, and whom to ask. rpc_peer.c: a connection to each other node, and whether it
+ * retries. rpc_pending.c: their records. rpc_event.c: events. rpc_choose.c: the view of nodes, and whom to ask. rpc_peer.c: a connection to each other node, and whether it
  * answers. rpc_node.c: links between nodes, from NodeHello on. rpc_dispatch.c: calls that came, to their handlers.
  */
 #ifndef BT_RPC_INTERNAL_H
@@ -23,6 +23,7 @@ enum {
     RPC_REDIAL_MIN_MS = 100,
     RPC_REDIAL_MAX_MS = 2000,
     RPC_VERSION = 1,
+    RPC_MESSAGE_ON_STACK = 2048,
 };
 
 struct node_link;
@@ -167,13 +168,36 @@ struct rpc {
 uint32_t rpc_random(struct rpc *rpc, uint32_t below);    /* not for secrets */
 void rpc_closing_step(struct rpc *rpc);                  /* something ended: is all of it gone? */
 
+/* ---- rpc_pending.c ---- */
+
+struct rpc_pending *rpc_pending_new(struct rpc *rpc);           /* NULL: no memory */
+struct rpc_pending *rpc_pending_from_reserve(struct rpc *rpc);  /* one that can only be told of; NULL: all are used */
+void rpc_pending_fill(struct rpc_pending *p, struct rpc *rpc, const struct rpc_method_info *info, const struct rpc_ctx *ctx);
+enum bt_err rpc_pending_copy(struct rpc_pending *p, const uint8_t *payload, size_t len);
+uint32_t rpc_pending_left_ms(const struct rpc_pending *p);
+void rpc_pending_leave(struct rpc_pending *p);           /* it is no longer among its peer's outstanding */
+void rpc_pending_free(struct rpc_pending *p);
+void rpc_pending_free_spare(struct rpc *rpc);
+void rpc_waiting_add(struct node_peer *peer, struct rpc_pending *p);
+void rpc_waiting_remove(struct node_peer *peer, struct rpc_pending *p);
+bool rpc_waiting_is_full(const struct node_peer *peer);
+
 /* ---- rpc_call.c ---- */
 
 void rpc_pending_flush(struct node_peer *peer);          /* its link stands: send what waits */
 void rpc_pending_fail_waiting(struct node_peer *peer);   /* it was not reached: calls go elsewhere, events are lost */
 void rpc_pending_close_all(struct rpc *rpc);
-void rpc_pending_free_spare(struct rpc *rpc);
-enum bt_err rpc_event_raw(struct rpc *rpc, struct node_peer *peer, uint16_t method, const struct rpc_ctx *ctx, const uint8_t *payload, size_t len);
+
+/* ---- rpc_event.c ---- */
+
+/* A message as bytes: in its own room, or, when it is long, on the heap (for bt_free()). */
+struct rpc_encoded {
+    uint8_t room[RPC_MESSAGE_ON_STACK];
+    uint8_t *heap; /* NULL: in room */
+    size_t len;
+};
+enum bt_err rpc_encode_msg(struct rpc_encoded *e, const pb_msgdesc_t *fields, const void *msg);
+const uint8_t *rpc_encoded_bytes(const struct rpc_encoded *e);
 
 /* ---- rpc_choose.c ---- */
 

@@ -16,7 +16,7 @@ static char names[NODES][32];
 
 static struct ring *ring_of(size_t n, const uint32_t *weights)
 {
-    struct ring_member members[NODES];
+    struct ring_member members[NODES] = { { NULL, 0, NULL } };
     struct ring *r = NULL;
     for (size_t i = 0; i < n; i++) {
         snprintf(names[i], sizeof names[i], "127.0.0.1:%d", 7400 + (int)i);

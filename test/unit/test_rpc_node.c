@@ -489,6 +489,46 @@ static void a_broken_link_is_told_and_stands_again(void **state)
     nodes_deinit(&all);
 }
 
+/* Every call is told once, whatever breaks under it, and none is forgotten. */
+static void calls_survive_connections_that_break_again_and_again(void **state)
+{
+    enum { CALLS = 400 };
+    static const char *const roles[] = { "proxy+user", "user+chat", "chat+proxy" };
+    static struct told t[CALLS];
+    struct nodes all;
+    unsigned dice = 1;
+    (void)state;
+    nodes_init(&all, 3, roles);
+    nodes_start_all(&all, NULL);
+    for (int i = 0; i < CALLS; i++) {
+        struct rpc_pending *p = ask(&all.node[i % 3], i % 2 ? RPC_CHAT_SEND : RPC_USER_UPDATE_PROFILE, 1, (uint64_t)(2 + i), 6000, &t[i]);
+        dice = dice * 1103515245 + 12345;
+        if (i % 11 == 10) {
+            rpc_cancel(p);
+            t[i].done = 1;
+        }
+        struct node_link *nl = all.node[dice >> 16 & 1].rpc->links;
+        if ((dice >> 20 & 7) == 0 && nl)
+            rpc_link_close(nl->link, BT_OK);
+        if ((dice >> 24 & 3) == 0)
+            nodes_turn(&all);
+    }
+    for (int i = 0; i < CALLS; i++)
+        nodes_until(&all, &t[i].done, 1);
+    nodes_for_ms(&all, 100);
+    for (int i = 0; i < CALLS; i++) {
+        assert_int_equal(t[i].done, 1);
+        assert_int_equal(t[i].err, BT_OK);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(rpc_open_calls(all.node[i].rpc), 0);
+        assert_null(all.node[i].rpc->pendings);
+        for (const struct node_peer *peer = all.node[i].rpc->peers; peer; peer = peer->next)
+            assert_int_equal(peer->outstanding, 0);
+    }
+    nodes_deinit(&all);
+}
+
 static void a_stopped_role_sends_calls_elsewhere(void **state)
 {
     static const char *const roles[] = { "proxy", "user", "user" };
@@ -535,6 +575,7 @@ int main(void)
         cmocka_unit_test(events_to_nobody_are_refused_or_reported_lost),
         cmocka_unit_test(a_full_queue_of_events_is_refused_and_drains),
         cmocka_unit_test(a_broken_link_is_told_and_stands_again),
+        cmocka_unit_test(calls_survive_connections_that_break_again_and_again),
         cmocka_unit_test(a_stopped_role_sends_calls_elsewhere),
     };
     log_set_sink(no_log, NULL);
