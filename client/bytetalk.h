@@ -264,7 +264,7 @@ struct bt_config {
     const char *program;          /* name and version, for the server's log */
     struct bt_store *store;       /* borrowed until closed; NULL: none */
     enum bt_inbox inbox;
-    uint32_t backfill;            /* messages per conversation that a device new to the account is handed; 0: none, only the summary */
+    uint32_t backfill;            /* messages per conversation that a device new to the account is handed, besides those that no device has received */
     uint32_t call_timeout_ms;     /* 0: 10000 */
     uint32_t send_timeout_ms;     /* 0: 60000. For bt_send, bt_edit, bt_recall: waiting for a connection included */
     uint32_t max_queued;          /* 0: 1024 calls under way or waiting */

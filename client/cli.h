@@ -195,8 +195,9 @@ void cli_send_text(struct cli *cli, uint64_t target, const char *text);  /* a li
 
 /* ---- showing ---- */
 
+enum { CLI_SHOW_JSON = 1, CLI_SHOW_DATE = 2, CLI_SHOW_EDITED = 4 };
 /* Messages leave in the order of these calls, each when the names in it are known. */
-void cli_show_message(struct cli *cli, const struct bt_message *m, bool is_json, bool with_date);
+void cli_show_message(struct cli *cli, const struct bt_message *m, unsigned how);
 void cli_show_then(struct cli *cli, void (*cb)(void *arg), void *arg);   /* cb when all before it was shown */
 void cli_show_clear(struct cli *cli);
 extern const struct bt_events cli_events;

@@ -17,6 +17,15 @@ static void history_shown(void *arg)
     cli_end(arg);
 }
 
+/* The text shown is the latest; that it was another once, a message after it says, if the page reaches that far. */
+static bool was_edited(const struct bt_message *rows, size_t n, size_t k)
+{
+    for (size_t later = k + 1; later < n && rows[k].kind == BT_TEXT; later++)
+        if (rows[later].kind == BT_EDIT && rows[later].refers_to_seq == rows[k].seq)
+            return true;
+    return false;
+}
+
 static void history_told(const struct bt_result *r, const struct bt_message *rows, size_t n, uint64_t first_seq, uint64_t head_seq, void *arg)
 {
     struct cli_run *run = arg;
@@ -25,7 +34,7 @@ static void history_told(const struct bt_result *r, const struct bt_message *row
     if (cli_failed(run, r))
         return;
     for (size_t k = 0; k < n; k++)
-        cli_show_message(cli, &rows[k], run->json, true);
+        cli_show_message(cli, &rows[k], CLI_SHOW_DATE | (run->json ? CLI_SHOW_JSON : 0) | (was_edited(rows, n, k) ? CLI_SHOW_EDITED : 0));
     if (n == 0)
         cli_notice(cli, head_seq ? "Nothing there; the conversation ends at #%llu." : "Nothing was written yet.", (unsigned long long)head_seq);
     else if (run->target == cli->current)

@@ -78,9 +78,10 @@ static void decide(struct find *f)
     }
     char *word = cli_escape(cli_text(f->word), false);
     if (f->count == 0) {
+        enum cli_what what = f->what;
         find_free(f);
-        cli_end_failed(run, CLI_REFUSED, "There is no %s named %s.%s", kind(f->what), word ? word : "that",
-                       f->what == CLI_A_GROUP ? " Of other groups, give the number: #12." : "");
+        cli_end_failed(run, CLI_REFUSED, "There is no %s named %s.%s", kind(what), word ? word : "that",
+                       what == CLI_A_GROUP ? " Of other groups, give the number: #12." : "");
     } else if (cli_can_ask(run->cli)) {
         list_found(f);
         cli_ask(run->cli, "Which one? Type its number in this list; Enter gives up.", chosen, f);

@@ -15,7 +15,7 @@ struct item {
     void *arg;
     struct bt_message m;    /* its texts stand behind this struct */
     struct bt_membership membership;
-    bool is_json, with_date;
+    unsigned how;           /* CLI_SHOW_* */
 };
 struct cli_show {
     struct cli *cli;
@@ -65,7 +65,7 @@ static void membership_text(const struct cli *cli, const struct bt_message *m, c
     free(name);
 }
 
-static void show_text(struct cli *cli, const struct bt_message *m, bool with_date)
+static void show_text(struct cli *cli, const struct bt_message *m, unsigned how)
 {
     bool is_group = m->target & BT_GROUP, is_own = m->sender_id == bt_client_user_id(cli->client);
     char *conv = cli_label(cli, m->target), *sender = cli_label(cli, m->sender_id), *body = cli_escape(m->body, true);
@@ -85,9 +85,10 @@ static void show_text(struct cli *cli, const struct bt_message *m, bool with_dat
     } else if (m->kind == BT_TEXT && m->body.len == 0) {
         text = "(taken back, or empty)";
     }
-    cli_say(cli, "%s%s%s %s%s%s%s%s %s#%llu%s%s %s%s%s%s", dim, cli_time(m->sent_ms, with_date, when), plain, colour,
-            is_group || is_own ? (conv ? conv : "?") : "", is_group ? "/" : is_own ? "<" : "", is_own ? "you" : sender ? sender : "?", plain,
-            dim, (unsigned long long)m->seq, m->kind == BT_MEMBERSHIP ? "" : ":", plain, refers, text, "", "");
+    cli_say(cli, "%s%s%s %s%s%s%s%s%s%s %s#%llu%s%s %s%s%s", dim, cli_time(m->sent_ms, how & CLI_SHOW_DATE, when), plain, colour,
+            is_group ? conv ? conv : "?" : "", is_group ? "/" : "", is_own ? "you" : sender ? sender : "?", !is_group && is_own ? " > " : "",
+            !is_group && is_own && conv ? conv : "", plain, dim, (unsigned long long)m->seq, m->kind == BT_MEMBERSHIP ? "" : ":", plain,
+            refers, text, how & CLI_SHOW_EDITED ? " (edited)" : "");
     free(conv);
     free(sender);
     free(body);
@@ -117,7 +118,7 @@ static void json_membership(const struct cli *cli, const struct bt_membership *m
     }
 }
 
-static void show_json(struct cli *cli, const struct bt_message *m)
+static void show_json(struct cli *cli, const struct bt_message *m, unsigned how)
 {
     static const char *const kinds[] = { "unknown", "text", "edit", "recall", "membership", "application" };
     cli_json_begin(cli);
@@ -129,6 +130,8 @@ static void show_json(struct cli *cli, const struct bt_message *m)
     printf(",\"client_msg_id\":\"%llu\",\"sent_ms\":%lld", (unsigned long long)m->client_msg_id, (long long)m->sent_ms);
     if (m->refers_to_seq)
         printf(",\"refers_to_seq\":%llu", (unsigned long long)m->refers_to_seq);
+    if (how & CLI_SHOW_EDITED)
+        printf(",\"edited\":true");
     if (m->membership) {
         json_membership(cli, m->membership);
     } else {
@@ -189,10 +192,10 @@ static void show(struct cli *cli, const struct item *i)
 {
     if (i->cb)
         i->cb(i->arg);
-    else if (i->is_json)
-        show_json(cli, &i->m);
+    else if (i->how & CLI_SHOW_JSON)
+        show_json(cli, &i->m, i->how);
     else
-        show_text(cli, &i->m, i->with_date);
+        show_text(cli, &i->m, i->how);
 }
 
 static void drain(struct cli_show *s)
@@ -237,7 +240,7 @@ static char *keep(struct bt_text *text, char *at)
     return at + text->len;
 }
 
-void cli_show_message(struct cli *cli, const struct bt_message *m, bool is_json, bool with_date)
+void cli_show_message(struct cli *cli, const struct bt_message *m, unsigned how)
 {
     const struct bt_membership *ms = m->membership;
     size_t size = m->content_type.len + m->body.len + (ms ? ms->name.len + ms->about.len : 0);
@@ -248,8 +251,7 @@ void cli_show_message(struct cli *cli, const struct bt_message *m, bool is_json,
     }
     char *at = (char *)(i + 1);
     i->m = *m;
-    i->is_json = is_json;
-    i->with_date = with_date;
+    i->how = how;
     at = keep(&i->m.content_type, at);
     at = keep(&i->m.body, at);
     if (ms) {

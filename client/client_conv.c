@@ -188,14 +188,16 @@ void bt_client_hold(struct bt_client *c, bool is_held)
 
 /*
  * Where a conversation begins for a device that has no position in it. A device that knows all conversations of the
- * account gets a new one from its first message; one that is new to the account gets the newest few. What was pushed
- * to it meanwhile is never passed over.
+ * account gets a new one from its first message. One that is new to the account gets the newest few, and whatever no
+ * device of the user has received yet. What was pushed to it meanwhile is never passed over.
  */
 static uint64_t start_of(const struct bt_client *c, const struct client_order *o, const Conversation *row)
 {
     uint64_t floor = row->first_seq > 0 ? row->first_seq - 1 : 0, start = floor;
     if (!c->is_synced && row->head_seq > c->backfill && row->head_seq - c->backfill > floor)
         start = row->head_seq - c->backfill;
+    if (start > row->delivered_seq)
+        start = row->delivered_seq > floor ? row->delivered_seq : floor;
     uint64_t lowest = client_order_lowest(o);
     if (lowest > 0 && start >= lowest)
         start = lowest - 1 > floor ? lowest - 1 : floor;

@@ -206,7 +206,8 @@ static void pull(struct fake_server *s, struct rpc_call *call, const struct rpc_
         if (is_known && position >= head)
             continue;
         Conversation *conv = &convs[reply.conversations_count++];
-        *conv = (Conversation){ .hi = hi, .lo = lo, .head_seq = head, .first_seq = 1, .name = rpc_str("somebody"), .messages = rows + used };
+        *conv = (Conversation){ .hi = hi, .lo = lo, .head_seq = head, .first_seq = 1, .name = rpc_str("somebody"),
+                                .delivered_seq = s->delivered_seq, .messages = rows + used };
         if (is_known)
             conv->messages_count = (pb_size_t)messages_from(s, hi, lo, position + 1, (size_t)s->page, rows + used);
         used += conv->messages_count;

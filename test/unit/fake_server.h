@@ -41,6 +41,7 @@ struct fake_server {
     int refuse_sends;              /* the next n sends are answered UNAVAILABLE */
     int unsure_sends;              /* the next n sends are stored, and answered UNKNOWN */
     bool ignores_sends;            /* no answer at all */
+    uint64_t delivered_seq;        /* the user's mark in every conversation */
     int page;                      /* messages per conversation in an answer to Pull or History; 0: all */
     const char *directory[4];      /* what Directory says; NULL ends it */
 

@@ -570,6 +570,7 @@ static void a_device_new_to_the_account_gets_the_newest_few(void **state)
     d.has_token = true;
     for (int n = 0; n < 50; n++)
         fake_server_write(&server, 9, false, 9, "old", false);
+    server.delivered_seq = 50;
     device_open(&d); /* backfill 10 */
     WAIT_UNTIL(d.synced == 1);
     assert_int_equal(d.conversations, 1);
@@ -581,6 +582,45 @@ static void a_device_new_to_the_account_gets_the_newest_few(void **state)
     WAIT_UNTIL(d.synced == 2);
     assert_int_equal(d.seen, 10); /* nothing is told twice */
     assert_int_equal(d.conversations, 1);
+    device_close(&d);
+}
+
+static void a_device_new_to_the_account_gets_what_no_device_has_received(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    for (int n = 0; n < 50; n++)
+        fake_server_write(&server, 9, false, 9, "old", false);
+    server.delivered_seq = 20;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    assert_in_order(&d, 9, 21, 50);
+    device_close(&d);
+}
+
+static void held_messages_come_in_order_when_released(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    for (int n = 0; n < 20; n++)
+        fake_server_write(&server, 9, false, 9, "hi", false);
+    device_open(&d);
+    bt_client_hold(d.client, true);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    fake_server_write(&server, 9, false, 9, "pushed", true);
+    send_text(&d, 9, "mine");
+    WAIT_UNTIL(d.sent == 1);
+    turn_for(300);
+    assert_int_equal(d.seen, 0);
+    assert_int_equal(d.positions[9], 0);
+    bt_client_hold(d.client, false);
+    WAIT_UNTIL(d.seen == 22);
+    assert_in_order(&d, 9, 1, 22);
     device_close(&d);
 }
 
@@ -730,6 +770,8 @@ int main(void)
         TEST(pushes_in_any_order_twice_or_never_come_out_in_order_and_once),
         TEST(a_gap_is_given_200_ms_before_it_is_fetched),
         TEST(a_device_new_to_the_account_gets_the_newest_few),
+        TEST(a_device_new_to_the_account_gets_what_no_device_has_received),
+        TEST(held_messages_come_in_order_when_released),
         TEST(a_conversation_that_began_while_away_is_had_from_its_first_message),
         TEST(a_push_of_an_unknown_conversation_is_looked_up_and_never_lost),
         TEST(resync_finds_what_no_push_brought),
