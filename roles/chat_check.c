@@ -238,6 +238,10 @@ static void refer_done(enum bt_err err, const struct db_rows *rows, void *arg)
         chat_change_start(c, op);
         return;
     }
+    if (op->tries == 0) { /* what refuses it may be its own first try: it is recalled, by this very recall */
+        look(c, op);
+        return;
+    }
     refuse(c, op, err, detail);
 }
 
