@@ -23,8 +23,6 @@ WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 CFLAGS   += -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(WERROR)
 CPPFLAGS += -I. -I$(BUILD)/gen -DBT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lunistring -lprotobuf-nanopb -lzookeeper_st -lpthread
-# The server's alone: the client library and the CLI do without.
-SERVER_LIBS := -lzookeeper_st
 CLI_LIBS := -ledit
 
 # Generated from the .proto files: messages (nanopb), methods (proto/gen_methods.py), and the schema as a string.
@@ -60,7 +58,7 @@ JOBS      = $(if $(findstring j,$(filter -j% --jobserver%,$(MAKEFLAGS))),,-j$(sh
 all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/libbytetalk.a
 
 $(BUILD)/bytetalk: $(SERVER_O)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(SERVER_LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/bytetalk-cli: $(call obj,$(CLI_C)) $(BUILD)/libbytetalk.a
 	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
@@ -70,7 +68,7 @@ $(BUILD)/libbytetalk.a: $(CLIENT_O)
 
 $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(SERVER_LIBS) -lcmocka
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # Loaded into the server by the tests of power cuts; it is on no side of the sanitizers.
 $(BUILD)/test/%.so: test/cutvfs/%.c

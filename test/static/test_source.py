@@ -31,7 +31,6 @@ LIBRARIES = {
     "hiredis/hiredis.h": {"store"},
     "hiredis/async.h": {"store"},
     "zookeeper/zookeeper.h": {"rpc"},
-    "zookeeper/zookeeper.h": {"rpc"},
     "histedit.h": {"client"},
     "editline/readline.h": {"client"},
     "pb_encode.h": {"rpc"},
