@@ -8,9 +8,15 @@
 
 const struct conf_key registry_keys[] = {
     { .section = "registry", .name = "url", .type = CONF_STRING, .def = "local:", .min = 1, .max = 256,
-      .help = "Where nodes find each other. local: this process, and those that nodes names." },
+      .help = "Where nodes find each other. local: this process, and those that nodes names; or zookeeper://host:port,host:port/path." },
     { .section = "registry", .name = "nodes", .type = CONF_STRING, .def = "", .min = 0, .max = 180,
       .help = "With local: other processes, as role[+role]@address[*weight], separated by commas." },
+    { .section = "registry", .name = "session_ms", .type = CONF_INT, .def = "4000", .min = 1000, .max = 60000, .unit = "ms",
+      .help = "ZooKeeper: a node that it hears nothing of for that long is taken out." },
+    { .section = "registry", .name = "auth", .type = CONF_STRING, .def = "", .min = 0, .max = 180,
+      .help = "ZooKeeper: user:password; then only who knows them reads and changes what nodes write there." },
+    { .section = "registry", .name = "auth_file", .type = CONF_STRING, .def = "", .min = 0, .max = 180,
+      .help = "The same in a file's first line, readable by nobody else." },
     { .section = NULL },
 };
 
@@ -27,6 +33,8 @@ enum bt_err registry_open(struct net_loop *loop, const struct conf *conf, const 
 
     if (url_is(url, "local:"))
         return registry_local_open(&args, out, why, why_size);
+    if (url_is(url, "zookeeper:"))
+        return registry_zookeeper_open(&args, out, why, why_size);
     snprintf(why, why_size, "[registry] url: no such kind of registry: %s", url);
     return BT_EINVAL;
 }

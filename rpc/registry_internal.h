@@ -29,5 +29,6 @@ struct registry_open_args {
 };
 
 enum bt_err registry_local_open(const struct registry_open_args *args, struct registry **out, char *why, size_t why_size);
+enum bt_err registry_zookeeper_open(const struct registry_open_args *args, struct registry **out, char *why, size_t why_size);
 
 #endif
