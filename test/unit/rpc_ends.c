@@ -13,6 +13,12 @@
 
 #include "rpc_ends.h"
 
+static void turn(struct ends *e)
+{
+    net_loop_turn(e->loop, 0);
+    usleep(300);
+}
+
 static void call_died(void *arg)
 {
     ((struct end *)arg)->dead++;
@@ -86,7 +92,7 @@ void ends_join_sockets(struct ends *e)
     assert_int_equal(net_listen(e->loop, "127.0.0.1:0", accepted, e, &e->listener), BT_OK);
     assert_int_equal(rpc_link_dial(e->loop, net_listener_address(e->listener), 2000, &end_ops, &e->limits_a, &e->a, &e->a.link), BT_OK);
     for (int i = 0; i < ENDS_TURNS_MAX && !e->b.link; i++)
-        net_loop_turn(e->loop, 10);
+        turn(e);
     assert_non_null(e->b.link);
 }
 
@@ -103,7 +109,7 @@ void ends_join_raw(struct ends *e, int *fd_out)
     *fd_out = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(*fd_out, (struct sockaddr *)&to, sizeof to), 0);
     for (int i = 0; i < ENDS_TURNS_MAX && !e->b.link; i++)
-        net_loop_turn(e->loop, 10);
+        turn(e);
     assert_non_null(e->b.link);
 }
 
@@ -130,7 +136,7 @@ void ends_deinit(struct ends *e)
     if (e->listener)
         net_listener_close(e->listener);
     for (int i = 0; i < ENDS_TURNS_MAX && (e->a.link || e->b.link); i++)
-        net_loop_turn(e->loop, 1);
+        turn(e);
     end_check(&e->a);
     end_check(&e->b);
     assert_int_equal(e->a.closed, want_a);
@@ -141,21 +147,21 @@ void ends_deinit(struct ends *e)
 void ends_until(struct ends *e, const size_t *counter, size_t n)
 {
     for (int i = 0; i < ENDS_TURNS_MAX && *counter < n; i++)
-        net_loop_turn(e->loop, 10);
+        turn(e);
     assert_true(*counter >= n);
 }
 
 void ends_until_int(struct ends *e, const int *counter, int n)
 {
     for (int i = 0; i < ENDS_TURNS_MAX && *counter < n; i++)
-        net_loop_turn(e->loop, 10);
+        turn(e);
     assert_true(*counter >= n);
 }
 
 void ends_turns(struct ends *e, int n)
 {
     for (int i = 0; i < n; i++)
-        net_loop_turn(e->loop, 1);
+        turn(e);
 }
 
 static void asked_done(struct rpc_out *out, const struct rpc_reply *reply)

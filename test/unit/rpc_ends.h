@@ -8,7 +8,7 @@
 #include "rpc/call.h"
 #include "rpc/link.h"
 
-enum { ENDS_CALLS_MAX = 2048, ENDS_TURNS_MAX = 4000 };
+enum { ENDS_CALLS_MAX = 2048, ENDS_TURNS_MAX = 20000 };
 
 enum end_answers { END_ECHOES, END_KEEPS };
 

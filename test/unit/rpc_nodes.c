@@ -216,12 +216,14 @@ void nodes_deinit(struct nodes *all)
         net_loop_free(all->node[i].loop);
 }
 
+/* No loop may wait for what another one is to do. */
 void nodes_turn(struct nodes *all)
 {
     for (size_t i = 0; i < all->count; i++) {
         if (!all->node[i].is_frozen)
-            net_loop_turn(all->node[i].loop, 1);
+            net_loop_turn(all->node[i].loop, 0);
     }
+    usleep(300);
 }
 
 void nodes_for_ms(struct nodes *all, uint32_t ms)
