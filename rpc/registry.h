@@ -1,6 +1,6 @@
 /*
  * rpc/registry.h: who is there: nodes, their roles and addresses. Backends: local (this process, and the nodes that
- * [registry] nodes names); ZooKeeper comes beside it.
+ * [registry] nodes names); ZooKeeper.
  */
 #ifndef BT_RPC_REGISTRY_H
 #define BT_RPC_REGISTRY_H
