@@ -67,15 +67,14 @@ static void one_shot(struct cli *cli)
     if (command->fn == cli_cmd_login || command->fn == cli_cmd_help) {
         cli_run_words(cli, o->argc, o->argv); /* they begin the session themselves, or need none */
     } else if (!o->user) {
-        if (cli_session_open(cli, NULL, BT_INBOX_NONE))
+        if (cli_session_nobody(cli))
             cli_run_words(cli, o->argc, o->argv);
         else
             cli_quit(cli, CLI_REFUSED);
     } else {
+        cli->must_hold = is_tail; /* until the command knows what it wants */
         cli->tail_backfill = from_start ? UINT32_MAX : 0;
         cli_login(cli, o->user, from_start ? BT_INBOX_FRESH : is_tail ? BT_INBOX_KEEP : BT_INBOX_NONE, false, one_shot_ready, NULL);
-        if (is_tail && cli->client)
-            bt_client_hold(cli->client, true); /* until the command knows what it wants */
     }
 }
 
@@ -101,7 +100,7 @@ static void interactive(struct cli *cli)
         cli_login(cli, cli->options.user, BT_INBOX_KEEP, false, interactive_ready, NULL);
         return;
     }
-    if (!cli_session_open(cli, NULL, BT_INBOX_NONE)) {
+    if (!cli_session_nobody(cli)) {
         cli_quit(cli, CLI_REFUSED);
         return;
     }

@@ -206,8 +206,7 @@ void cli_summary(struct cli *cli);                                        /* wha
 
 /* ---- session ---- */
 
-/* A client for a user with his state (NULL: nobody's), in place of the one there was. False: said why. */
-bool cli_session_open(struct cli *cli, const char *user, enum bt_inbox inbox);
+bool cli_session_nobody(struct cli *cli);  /* a client without a user, in place of the one there was; false: said why */
 void cli_session_close(struct cli *cli);
 /* Make the account if asked, then log in or resume; says what is wrong. done exactly once, never inside. */
 typedef void cli_login_cb(struct cli *cli, enum cli_exit code, void *arg);
@@ -228,7 +227,7 @@ struct cli_show;
 struct cli {
     struct cli_options options;
     struct net_loop *loop;
-    struct bt_client *client;
+    struct bt_client *client;   /* NULL: between two */
     struct bt_store *store;
     char user[CLI_NAME_SIZE];   /* who logs in, or is; "" : nobody yet */
     bool is_interactive;        /* lines are typed or piped in */
@@ -238,6 +237,7 @@ struct cli {
     bool is_settled;            /* commands from a pipe may run */
     bool was_connected;         /* a server was reached */
     bool is_ready;              /* logged in, and connected once since */
+    bool must_hold;             /* a client begins with its inbox held */
     bool was_lost;              /* the connection, since it was last ready */
     bool must_summarise;        /* once what was missed is there */
     bool is_quitting;
@@ -252,7 +252,7 @@ struct cli {
     struct cli_show *show;
     struct cli_login *login;    /* not NULL: under way */
     struct net_timer start_timer, tail_timer, quit_timer;
-    struct net_task next_task, login_task;
+    struct net_task next_task;
     uint64_t tail_left;         /* messages to come; 0: no end */
     uint64_t tail_target;       /* 0: all */
     struct cli_run *tail;       /* not NULL: that command is under way */

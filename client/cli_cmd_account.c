@@ -10,7 +10,7 @@ static void login_done(struct cli *cli, enum cli_exit code, void *arg)
 {
     struct cli_run *run = arg;
     if (code != CLI_OK) {
-        if (cli->is_interactive && cli_session_open(cli, NULL, BT_INBOX_NONE))
+        if (cli->is_interactive && cli_session_nobody(cli))
             cli_edit_prompt(cli);
         cli_end_failed(run, code, "Not logged in.");
         return;
@@ -42,7 +42,7 @@ static void logged_out(const struct bt_result *r, void *arg)
     if (cli_failed(run, r))
         return;
     cli_say(cli, "Logged out.");
-    if (cli->is_interactive && cli_session_open(cli, NULL, BT_INBOX_NONE))
+    if (cli->is_interactive && cli_session_nobody(cli))
         cli_edit_prompt(cli);
     cli_end(run);
 }

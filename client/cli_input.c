@@ -62,9 +62,9 @@ char *cli_read_hidden(const char *prompt)
     raw.c_lflag &= ~(tcflag_t)(ECHO | ICANON | ISIG);
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &raw); /* before it is asked for: some type fast */
     fprintf(stderr, "%s", prompt);
     fflush(stderr);
-    tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
     bool is_read = read_keys(line, sizeof line);
     tcsetattr(STDIN_FILENO, TCSADRAIN, &old);
     fputc('\n', stderr);

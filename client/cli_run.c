@@ -186,6 +186,8 @@ static void start(struct cli_run *run)
         cli_end_usage(run, "%s needs more.", run->command->name);
     } else if (!(run->command->flags & CLI_NO_LOGIN) && !cli->is_ready && !cli->was_lost) {
         cli_end_failed(run, CLI_REFUSED, "You are not logged in. Type: login NAME; or, for a new account: register NAME");
+    } else if (!cli->client && run->command->fn != cli_cmd_help && run->command->fn != cli_cmd_login && run->command->fn != cli_cmd_quit) {
+        cli_end_failed(run, CLI_REFUSED, "Logging in; a moment, please.");
     } else {
         run->command->fn(run);
     }

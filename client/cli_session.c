@@ -7,7 +7,7 @@
 
 #include "client/cli.h"
 
-enum { CONNECT_MS = 10000, LOCK_WAIT_MS = 3000, PATH_MAX_SIZE = 1024, SECRET_MAX = 1100 };
+enum { CONNECT_MS = 5000, LOCK_WAIT_MS = 3000, SHORT_WAIT_MS = 50, LOOK_AGAIN_MS = 20, PATH_MAX_SIZE = 1024, SECRET_MAX = 1100 };
 
 /* ---- places ---- */
 
@@ -152,34 +152,33 @@ void cli_session_close(struct cli *cli)
     cli->current = 0;
 }
 
-/* Another program's command may hold the state for a moment: wait a little. */
-static struct bt_store *store_open(struct cli *cli, const char *user, enum bt_inbox inbox, bool *is_reader_out)
+/*
+ * The user's state. Another program's command may hold it for a moment: *is_busy_out asks to come again, unless
+ * waited_ms is long enough; then who only reads, reads.
+ */
+static struct bt_store *store_open(struct cli *cli, const char *user, enum bt_inbox inbox, uint32_t waited_ms, bool *is_reader_out,
+                                   bool *is_busy_out)
 {
     char path[2 * PATH_MAX_SIZE], why[2 * PATH_MAX_SIZE + 128] = "no HOME is set: give --state DIR";
     struct bt_store *store = NULL;
-    *is_reader_out = false;
-    if (!user_dir(cli, user, path, sizeof path))
-        goto out;
-    for (int waited_ms = 0; !store; waited_ms += 50) {
+    if (user_dir(cli, user, path, sizeof path))
         store = bt_file_store_open(path, BT_STORE_WRITE, why, sizeof why);
-        if (store || errno != EWOULDBLOCK || (inbox == BT_INBOX_NONE ? waited_ms > 0 : waited_ms >= LOCK_WAIT_MS))
-            break;
-        usleep(50000);
+    if (!store && errno == EWOULDBLOCK) {
+        *is_busy_out = waited_ms < (inbox == BT_INBOX_NONE ? SHORT_WAIT_MS : LOCK_WAIT_MS);
+        *is_reader_out = inbox == BT_INBOX_NONE || cli->is_interactive;
+        if (*is_reader_out && !*is_busy_out)
+            store = bt_file_store_open(path, BT_STORE_READ, why, sizeof why);
     }
-    if (!store && errno == EWOULDBLOCK && (inbox == BT_INBOX_NONE || cli->is_interactive)) {
-        *is_reader_out = true;
-        store = bt_file_store_open(path, BT_STORE_READ, why, sizeof why);
-    }
-out:
-    if (!store)
+    if (!store && !*is_busy_out)
         cli_error(cli, "The state can't be opened: %s. With --state DIR it can be elsewhere.", why);
     return store;
 }
 
-bool cli_session_open(struct cli *cli, const char *user, enum bt_inbox inbox)
+static bool open_client(struct cli *cli, const char *user, enum bt_inbox inbox, uint32_t waited_ms, bool *is_busy_out)
 {
     bool is_reader = false;
-    struct bt_store *store = user ? store_open(cli, user, inbox, &is_reader) : NULL;
+    errno = 0;
+    struct bt_store *store = user ? store_open(cli, user, inbox, waited_ms, &is_reader, is_busy_out) : NULL;
     if (user && !store)
         return false;
     if (is_reader && inbox == BT_INBOX_KEEP) {
@@ -201,16 +200,25 @@ bool cli_session_open(struct cli *cli, const char *user, enum bt_inbox inbox)
         bt_file_store_close(store);
         return false;
     }
+    bt_client_hold(cli->client, cli->must_hold);
     cli->clients_open++;
     cli->store = store;
-    snprintf(cli->user, sizeof cli->user, "%s", user ? user : "");
     return true;
+}
+
+bool cli_session_nobody(struct cli *cli)
+{
+    bool is_busy = false;
+    cli->user[0] = '\0';
+    return open_client(cli, NULL, BT_INBOX_NONE, 0, &is_busy);
 }
 
 /* ---- logging in ---- */
 
 struct cli_login {
     bool is_register, is_asked; /* asked: Login is under way, or was refused */
+    enum bt_inbox inbox;
+    uint32_t waited_ms;         /* for the state */
     cli_login_cb *done;
     void *arg;
     char *password;
@@ -295,18 +303,6 @@ static void password_login(struct cli *cli)
         login_end(cli, CLI_REFUSED);
 }
 
-/* On the next turn, as its end may be told at once. */
-static void begin(void *arg)
-{
-    struct cli *cli = arg;
-    if (bt_client_user_id(cli->client) == 0) {
-        password_login(cli);
-    } else if (cli->login->is_register) {
-        cli_error(cli, "%s is registered and logged in here already.", cli->user);
-        login_end(cli, CLI_REFUSED);
-    } /* else the session is being resumed */
-}
-
 static void too_late(void *arg)
 {
     struct cli *cli = arg;
@@ -316,9 +312,26 @@ static void too_late(void *arg)
     login_end(cli, CLI_NO_SERVER);
 }
 
-static void session_failed(void *arg)
+/* The state is opened when the client before has let go of it, and whoever else holds it for a moment. */
+static void begin(void *arg)
 {
-    login_end(arg, CLI_REFUSED);
+    struct cli *cli = arg;
+    struct cli_login *l = cli->login;
+    bool is_busy = cli->clients_open > 0 && l->waited_ms < LOCK_WAIT_MS;
+    if (!is_busy && open_client(cli, cli->user, l->inbox, l->waited_ms, &is_busy)) {
+        net_timer_start(cli->loop, &cli->start_timer, CONNECT_MS, too_late, cli);
+        if (bt_client_user_id(cli->client) == 0) {
+            password_login(cli);
+        } else if (l->is_register) {
+            cli_error(cli, "%s is registered and logged in here already.", cli->user);
+            login_end(cli, CLI_REFUSED);
+        } /* else the session is being resumed */
+    } else if (is_busy) {
+        l->waited_ms += LOOK_AGAIN_MS;
+        net_timer_start(cli->loop, &cli->start_timer, LOOK_AGAIN_MS, begin, cli);
+    } else {
+        login_end(cli, CLI_REFUSED);
+    }
 }
 
 void cli_login(struct cli *cli, const char *user, enum bt_inbox inbox, bool is_register, cli_login_cb *done, void *arg)
@@ -326,14 +339,11 @@ void cli_login(struct cli *cli, const char *user, enum bt_inbox inbox, bool is_r
     struct cli_login *l = calloc(1, sizeof *l);
     if (!l)
         abort(); /* a few bytes at the start */
-    *l = (struct cli_login){ .is_register = is_register, .done = done, .arg = arg };
+    *l = (struct cli_login){ .is_register = is_register, .inbox = inbox, .done = done, .arg = arg };
     cli->login = l;
-    if (!cli_session_open(cli, user, inbox)) {
-        net_defer(cli->loop, &cli->login_task, session_failed, cli);
-        return;
-    }
-    net_timer_start(cli->loop, &cli->start_timer, CONNECT_MS, too_late, cli);
-    net_defer(cli->loop, &cli->login_task, begin, cli);
+    snprintf(cli->user, sizeof cli->user, "%s", user);
+    cli_session_close(cli);
+    net_timer_start(cli->loop, &cli->start_timer, 0, begin, cli);
 }
 
 void cli_login_state(struct cli *cli, const struct bt_state_info *info)

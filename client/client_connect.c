@@ -116,7 +116,7 @@ void client_connect_ready(struct client_link *l)
         client_servers_worked(&c->servers, l->server);
         log_debug("in use: %s (%s)", l->server, l->address);
         if (old)
-            client_link_leave(old);
+            client_link_leave(old, CLIENT_LEAVE_MS);
         directory_ask(c);
     }
     if (l == c->cur)
@@ -169,8 +169,8 @@ void client_connect_stop(struct bt_client *c)
 {
     net_timer_stop(c->loop, &c->connect_timer);
     for (struct client_link *l = c->links; l; l = l->next) {
-        if (l == c->cur)
-            client_link_finish(l, 500);
+        if (l == c->cur && l->state != CLIENT_LINK_CLOSING)
+            client_link_leave(l, CLIENT_LAST_MARK_MS);
         else if (l->state != CLIENT_LINK_CLOSING || !l->is_leaving)
             client_link_close(l, BT_OK);
     }

@@ -42,6 +42,7 @@ enum {
     CLIENT_PING_ANSWER_MS = 10000,
     CLIENT_STABLE_MS = 5000,          /* a connection that stood so long starts the backoff anew */
     CLIENT_LEAVE_MS = 5000,           /* how long calls on a connection that is left are waited for */
+    CLIENT_LAST_MARK_MS = 1000,       /* how long a closing client waits for its last confirmation */
     CLIENT_TRY_MS = 10000,            /* one try of a call */
     CLIENT_GAP_MS = 200,
     CLIENT_IDLE_PULL_MS = 5 * 60 * 1000,
@@ -100,7 +101,7 @@ struct client_link {
 struct client_link *client_link_open(struct bt_client *c, const char *server, const char *address);
 void client_link_resume(struct client_link *l);                /* bind it to the client's session, unless that is under way or done */
 void client_link_bound(struct client_link *l);                 /* Login did it */
-void client_link_leave(struct client_link *l);                 /* take no new calls; close when the open ones are answered */
+void client_link_leave(struct client_link *l, uint32_t wait_ms); /* take no new calls; close when the open ones are answered, or after that */
 void client_link_close(struct client_link *l, enum bt_err why);
 void client_link_finish(struct client_link *l, uint32_t linger_ms);
 void client_link_call_done(struct client_link *l);             /* one call less on it */

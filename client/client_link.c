@@ -270,13 +270,13 @@ static void leave_due(void *arg)
     client_link_finish(arg, 1000);
 }
 
-void client_link_leave(struct client_link *l)
+void client_link_leave(struct client_link *l, uint32_t wait_ms)
 {
     l->is_leaving = true;
     if (l->calls == 0)
         client_link_finish(l, 1000);
     else
-        net_timer_start(l->client->loop, &l->leave_timer, CLIENT_LEAVE_MS, leave_due, l);
+        net_timer_start(l->client->loop, &l->leave_timer, wait_ms, leave_due, l);
 }
 
 void client_link_call_done(struct client_link *l)

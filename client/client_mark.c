@@ -85,11 +85,17 @@ void bt_mark_read(struct bt_client *c, uint64_t target, uint64_t seq)
 
 static void last_mark_done(struct rpc_out *out, const struct rpc_reply *reply)
 {
-    (void)reply; /* nobody is left to tell */
+    struct client_link *l = out->arg;
+    if (!reply->came)
+        l->state = CLIENT_LINK_CLOSING; /* the connection went first */
+    client_link_call_done(l);
     bt_free(out);
 }
 
-/* The client goes: what is due leaves with the last bytes of its connection. */
+/*
+ * The client goes: the last thing that its connection does. The answer is waited for, as a server may drop what was asked
+ * of it by someone who has gone.
+ */
 void client_mark_now(struct bt_client *c)
 {
     Mark marks[CLIENT_MARKS_AT_ONCE];
@@ -102,7 +108,9 @@ void client_mark_now(struct bt_client *c)
     if (!out)
         return;
     out->done = last_mark_done;
-    rpc_link_request(c->cur->rpc, &(struct rpc_header){ .method = RPC_OFFLINE_MARK, .timeout_ms = 1000 }, payload, len, out);
+    out->arg = c->cur;
+    c->cur->calls++;
+    rpc_link_request(c->cur->rpc, &(struct rpc_header){ .method = RPC_OFFLINE_MARK, .timeout_ms = CLIENT_LAST_MARK_MS }, payload, len, out);
 }
 
 void client_mark_forget(struct bt_client *c)
