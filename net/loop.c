@@ -173,7 +173,7 @@ void net_loop_stop(struct net_loop *loop)
 
 static void on_turn_timer(uv_timer_t *handle)
 {
-    (void)handle; /* it ended the wait */
+    uv_stop(handle->loop); /* expired before the poll, it would leave nothing to end the wait */
 }
 
 void net_loop_turn(struct net_loop *loop, uint32_t max_wait_ms)
