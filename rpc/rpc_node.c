@@ -279,8 +279,12 @@ void node_hello(struct rpc_call *call, const void *msg, void *self)
         return;
     }
     net_timer_stop(rpc->loop, &nl->hello_timer);
-    if (req->version < RPC_VERSION || !copy_address(address, req->address)) {
-        refuse(nl, call, BT_EINVAL, "no common version, or no address");
+    if (req->version < RPC_VERSION) {
+        refuse(nl, call, BT_ESTATE, "no common version");
+        return;
+    }
+    if (!copy_address(address, req->address)) {
+        refuse(nl, call, BT_EINVAL, "no address, or too long a one");
         return;
     }
     struct node_peer *peer = rpc_peer_get(rpc, address);
