@@ -9,6 +9,7 @@
 #include "options.h"
 #include "roles/role.h"
 #include "settings.h"
+#include "supervise.h"
 
 /* In the order of starting: who is called first, who calls last. Without --role every row is served. */
 static const struct role *const roles[] = {
@@ -28,6 +29,18 @@ static int print_config(void)
     return EXIT_DONE;
 }
 
+static int act_with(const struct options *options, const struct conf *conf)
+{
+    switch (options->action) {
+    case ACTION_SERVE:
+        return node_run(options, roles, conf);
+    case ACTION_UNIT:
+        return supervise(options, roles, conf);
+    default:
+        return operate(options, roles, conf);
+    }
+}
+
 /* What needs the settings. */
 static int run(const struct options *options)
 {
@@ -45,7 +58,7 @@ static int run(const struct options *options)
         conf_free(conf);
         return EXIT_FAILED;
     }
-    exit_code = options->action == ACTION_SERVE ? node_run(options, roles, conf) : operate(options, roles, conf);
+    exit_code = act_with(options, conf);
     conf_free(conf);
     return exit_code;
 }

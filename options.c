@@ -26,6 +26,7 @@ static const struct option long_options[] = {
     { "passwd", required_argument, NULL, OPT_ACTION + ACTION_PASSWD },
     { "disable", required_argument, NULL, OPT_ACTION + ACTION_DISABLE },
     { "enable", required_argument, NULL, OPT_ACTION + ACTION_ENABLE },
+    { "unit", no_argument, NULL, OPT_ACTION + ACTION_UNIT },
     { NULL, 0, NULL, 0 },
 };
 
@@ -36,6 +37,7 @@ void options_print_help(FILE *out)
           "Serve:\n"
           "  bytetalk                       every role in one process; no other server is needed\n"
           "  bytetalk --role=NAME[,NAME...] some roles: proxy, user, friend, group, offline, chat; all (the default)\n"
+          "  bytetalk --unit                the nodes that [unit] counts, each role in processes of its own, kept running\n"
           "\n"
           "Settings, with any command:\n"
           "  --config=FILE                  read FILE; without it bytetalk.ini of the current directory, if there is one\n"

@@ -26,6 +26,7 @@ enum action {
     ACTION_PASSWD,  /* operand: the user's name, here and below */
     ACTION_DISABLE,
     ACTION_ENABLE,
+    ACTION_UNIT,    /* start the nodes of a unit as processes of their own */
 };
 
 struct options {

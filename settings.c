@@ -9,6 +9,7 @@
 #include "rpc/rpc.h"
 #include "store/presence.h"
 #include "store/store.h"
+#include "supervise.h"
 
 static const char default_file[] = "bytetalk.ini";
 
@@ -47,6 +48,7 @@ enum bt_err settings_new(const struct role *const *roles, struct conf **out)
     conf_declare(*out, rpc_keys);
     conf_declare(*out, registry_keys);
     conf_declare(*out, presence_keys);
+    conf_declare(*out, supervise_keys);
     conf_declare(*out, main_keys);
     return BT_OK;
 }
