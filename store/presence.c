@@ -11,7 +11,16 @@
 
 const struct conf_key presence_keys[] = {
     { .section = "presence", .name = "url", .type = CONF_STRING, .def = "memory:", .min = 1, .max = 1024,
-      .help = "Where it is kept which nodes hold whose sessions: memory: serves the roles of this process." },
+      .help = "Where it is kept which nodes hold whose sessions: memory: (the roles of this process) or "
+              "redis://[user:password@]host:6379[,host:6379]/0." },
+    { .section = "presence", .name = "password_file", .type = CONF_STRING, .def = "", .min = 0, .max = 1024,
+      .help = "A file whose first line is the password for Redis; it may stand in url instead." },
+    { .section = "presence", .name = "timeout_ms", .type = CONF_INT, .def = "1000", .min = 50, .max = 60000, .unit = "ms",
+      .help = "How long Redis may be silent before the connection is given up." },
+    { .section = "presence", .name = "forget_s", .type = CONF_INT, .def = "60", .min = 5, .max = 86400, .unit = "s",
+      .help = "How long Redis keeps what a node wrote that is not heard of any more." },
+    { .section = "presence", .name = "queue", .type = CONF_INT, .def = "65536", .min = 16, .max = 16777216, .unit = "calls",
+      .help = "How many calls may wait for Redis; further ones are refused." },
     { .section = "presence", .name = "log", .type = CONF_INT, .def = "65536", .min = 16, .max = 16777216, .unit = "changes",
       .help = "How many changes are kept for readers; one that is further behind reads everything anew." },
     { .section = NULL },
@@ -51,12 +60,17 @@ void presence_nodes_free(struct presence *p)
 enum bt_err presence_open(struct net_loop *loop, const struct conf *conf, const char *node_address, uint64_t node_epoch,
                           struct presence **out, char *why, size_t why_size)
 {
+    static const char redis[] = "redis:";
     const char *url = conf_str(conf, "presence", "url");
+    snprintf(why, why_size, "no memory");
+    if (strncmp(url, redis, strlen(redis)) == 0)
+        return presence_redis_open(loop, conf, node_address, node_epoch, out, why, why_size);
     if (strcmp(url, "memory:") != 0) {
-        snprintf(why, why_size, "[presence] url = %s: not understood; write memory:", url);
+        /* The scheme alone: behind it a password may stand. */
+        snprintf(why, why_size, "[presence] url = %.*s: not understood; write memory: or redis://host:6379/0",
+                 (int)strcspn(url, "/@"), url);
         return BT_EINVAL;
     }
-    snprintf(why, why_size, "no memory");
     return presence_memory_open(loop, (size_t)conf_int(conf, "presence", "log"), node_address, node_epoch, out);
 }
 

@@ -26,7 +26,7 @@
 struct net_loop;
 struct presence;
 
-/* [presence] url, log. */
+/* [presence] url, log; for Redis: password_file, timeout_ms, forget_s, queue. */
 extern const struct conf_key presence_keys[];
 
 /*
@@ -44,8 +44,8 @@ void presence_close(struct presence *p, void (*closed_cb)(void *arg), void *arg)
 /*
  * This node holds, or no longer holds, connected sessions of the user. Setting what is set already is fine, and still
  * answered. Calls about one user take effect in the order they were made.
- * cb (may be NULL): BT_OK: every read that starts from now on sees it. BT_EDOWN, BT_ETIMEOUT: it may not stand; the
- * backend remembers it, and writes it when it can. BT_ENOMEM: not done. BT_ECLOSING.
+ * cb (may be NULL): BT_OK: every read that starts from now on sees it. BT_EDOWN, BT_ETIMEOUT, BT_EBUSY (too many calls
+ * wait): it may not stand; the backend remembers it, and writes it when it can. BT_ENOMEM: not done. BT_ECLOSING.
  */
 typedef void presence_done_cb(enum bt_err err, void *arg);
 void presence_set(struct presence *p, uint64_t user_id, bool is_here, presence_done_cb *cb, void *arg);
@@ -75,8 +75,8 @@ struct presence_delta {
 
 /*
  * Read what changed since `position` of `generation`; generation 0 (which never exists) asks for everything.
- * delta is NULL unless BT_OK. Errors: BT_EDOWN, BT_ETIMEOUT (nobody knows who is where: ask every live proxy),
- * BT_ENOMEM, BT_ECLOSING.
+ * delta is NULL unless BT_OK. Errors: BT_EDOWN, BT_ETIMEOUT (nobody knows who is where: ask every live proxy), BT_EBUSY (too
+ * many calls wait), BT_ENOMEM, BT_ECLOSING.
  */
 typedef void presence_read_cb(enum bt_err err, const struct presence_delta *delta, void *arg);
 void presence_read(struct presence *p, uint64_t generation, uint64_t position, presence_read_cb *cb, void *arg);
@@ -85,8 +85,11 @@ void presence_read(struct presence *p, uint64_t generation, uint64_t position, p
 bool presence_is_current(const struct presence *p, uint64_t generation, uint64_t position);
 
 /*
- * Call cb(arg) whenever the state was made anew without this node's traces: set all of them again. One watcher, a
- * proxy; NULL ends it. Never called by the memory backend, which loses nothing while the process lives.
+ * Call cb(arg) whenever this node's traces may have been unseen for a while: the state was made anew without them, or was
+ * away. A networked backend has then written again all that it was told to, so that a client who is made to compare
+ * positions now is seen by whoever reads from now on; setting all again costs nothing, and a trace that was not noted for
+ * lack of memory gets there. It may be called several times for one cause. One watcher, a proxy; NULL ends it. Never called
+ * by the memory backend, which loses nothing while the process lives.
  */
 void presence_watch(struct presence *p, void (*cb)(void *arg), void *arg);
 

@@ -12,4 +12,8 @@ void presence_nodes_free(struct presence *p);
 enum bt_err presence_memory_open(struct net_loop *loop, size_t log_len, const char *node_address, uint64_t node_epoch,
                                  struct presence **out);
 
+/* presence_redis.c. As presence_open(). */
+enum bt_err presence_redis_open(struct net_loop *loop, const struct conf *conf, const char *node_address, uint64_t node_epoch,
+                                struct presence **out, char *why, size_t why_size);
+
 #endif
