@@ -22,6 +22,7 @@ extern const struct conf_key store_keys[];
 enum store_mode {
     STORE_SERVE,    /* lock the data directory against a second server; upgrade an older schema, after a copy */
     STORE_OPERATE,  /* an operator's command beside a running server: no lock, the schema must be current */
+    STORE_MIGRATE,  /* --migrate: make or upgrade the schema and end; *out is NULL */
     STORE_LOOK,     /* --check: no lock, nothing is changed or created; *out is NULL, the answer is all there is */
 };
 
@@ -31,6 +32,9 @@ enum store_mode {
  * process 1234 (BT_EEXIST); the schema is newer than this program (BT_ESTATE); no such directory, no permission.
  */
 enum bt_err store_open(struct net_loop *loop, const struct conf *conf, enum store_mode mode, struct store **out, char *why, size_t why_size);
+
+/* Where the store is, for people to read: no password. */
+void store_show(const struct conf *conf, char *text, size_t size);
 void store_close(struct store *st, void (*closed_cb)(void *arg), void *arg); /* waits for all calls; st is gone when closed_cb runs */
 
 struct db *store_db(struct store *st);
