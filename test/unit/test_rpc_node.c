@@ -185,8 +185,9 @@ static void a_bad_hello_is_refused(void **state)
     uint8_t hello[256];
     (void)state;
     check_hello(hello, hello_payload(hello, sizeof hello, 1, "127.0.0.1:9"), RPC_STATUS_OK);
-    check_hello(hello, hello_payload(hello, sizeof hello, 0, "127.0.0.1:9"), RPC_STATUS_INVALID_ARGUMENT);
-    check_hello("", 0, RPC_STATUS_INVALID_ARGUMENT);
+    check_hello(hello, hello_payload(hello, sizeof hello, 0, "127.0.0.1:9"), RPC_STATUS_FAILED_PRECONDITION);
+    check_hello("", 0, RPC_STATUS_FAILED_PRECONDITION);
+    check_hello(hello, hello_payload(hello, sizeof hello, 1, ""), RPC_STATUS_INVALID_ARGUMENT);
     check_hello("\x12\x7f", 2, RPC_STATUS_INVALID_ARGUMENT);
     memset(long_address, '1', 79);
     long_address[79] = '\0';
