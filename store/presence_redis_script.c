@@ -35,7 +35,8 @@
 const char *const redis_scripts[REDIS_NSCRIPTS] = {
     /*
      * The check of every second, and how a node takes its place: run, node, address, epoch, connection, ms to live.
-     * -> new | kept | replaced, generation, position, traces of the node. "replaced": a newer epoch of it is there.
+     * -> new | kept | replaced, generation, position, traces of the node. "replaced": a newer epoch of it is there, and alive:
+     * one that is not was before us, by a clock that was ahead.
      */
     [REDIS_TICK] = LUA_HEAD LUA_OLDER
         "local node, connection = ARGV[2], tonumber(ARGV[5])\n"
@@ -43,7 +44,9 @@ const char *const redis_scripts[REDIS_NSCRIPTS] = {
         "if not was then\n"
         "  for _, other in ipairs(redis.call('HKEYS', base .. ':nodes')) do\n"
         "    local address, epoch = parts(other)\n"
-        "    if address == ARGV[3] and is_older(ARGV[4], epoch) then return {'replaced', gen, pos, '0'} end\n"
+        "    if address == ARGV[3] and is_older(ARGV[4], epoch) and redis.call('EXISTS', base .. ':alive:' .. other) == 1 then\n"
+        "      return {'replaced', gen, pos, '0'}\n"
+        "    end\n"
         "  end\n"
         "end\n"
         "if was and tonumber(was) > connection then return {'gone', gen, pos, '0'} end\n"
