@@ -5,7 +5,8 @@
  *   cli_options.c   the command line
  *   cli_session.c   opening a client for a user: state, password, login
  *   cli_term.c      output that does not tear the line being typed
- *   cli_edit.c      the line editor: keys, history, completion
+ *   cli_edit.c      the line editor: keys, drawing, history
+ *   cli_complete.c  completion
  *   cli_input.c     lines: from the editor, from a pipe; questions
  *   cli_text.c      escaping, numbers, JSON
  *   cli_names.c     names of users and groups

@@ -4,6 +4,7 @@
  * libedit keeps the text and draws it. To print something meanwhile, we take what it drew off the screen and let it
  * draw all of it again below.
  */
+#include <errno.h>
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
@@ -18,8 +19,9 @@
 #include <wchar.h>
 
 #include "client/cli.h"
+#include "client/cli_complete.h"
 
-enum { HISTORY_LINES = 1000, KEYS_AT_ONCE = 512, PROMPT_SIZE = 2 * CLI_NAME_SIZE };
+enum { CTRL_D = 4, HISTORY_LINES = 1000, KEYS_AT_ONCE = 512, PROMPT_SIZE = 2 * CLI_NAME_SIZE };
 
 struct cli_edit {
     struct cli *cli;
@@ -39,9 +41,10 @@ struct cli_edit {
 
 static char *prompt_of(EditLine *el)
 {
-    struct cli_edit *e;
-    el_get(el, EL_CLIENTDATA, &e);
-    return e->prompt;
+    static char none[] = "";
+    struct cli *cli;
+    el_get(el, EL_CLIENTDATA, &cli);
+    return cli->edit ? cli->edit->prompt : none;
 }
 
 static size_t width_of(const char *text, size_t len)
@@ -141,99 +144,36 @@ void cli_edit_prompt(struct cli *cli)
     cli_edit_show(cli);
 }
 
-/* ---- completion ---- */
-
-struct choice {
-    const char *common; /* what all have in common, in the first of them */
-    size_t len;
-    int count;
-};
-
-static void choose(struct choice *c, const char *word, const char *typed, size_t len)
-{
-    if (strncasecmp(word, typed, len) != 0)
-        return;
-    size_t same = 0;
-    if (c->count++ == 0) {
-        c->common = word;
-        c->len = strlen(word);
-        return;
-    }
-    while (same < c->len && word[same] == c->common[same])
-        same++;
-    c->len = same;
-}
-
-static bool is_listable(const char *name)
-{
-    char *escaped = cli_escape(cli_text(name), false);
-    bool is_same = escaped && strcmp(escaped, name) == 0;
-    free(escaped);
-    return is_same; /* a name that can't be shown as it is, is not typed for anyone */
-}
-
-/* Run over everything that the word may become: print it, or narrow the choice. */
-static void each_choice(struct cli_edit *e, bool is_command, const char *typed, size_t len, struct choice *c)
-{
-    const struct cli *cli = e->cli;
-    for (const struct cli_command *row = cli_commands; is_command && row->name; row++) {
-        if (c)
-            choose(c, row->name, typed, len);
-        else if (strncasecmp(row->name, typed, len) == 0)
-            fprintf(stdout, "%s  ", row->name);
-    }
-    for (size_t n = 0; !is_command && n < cli->names.count; n++) {
-        const char *name = cli->names.rows[n].name;
-        if (!is_listable(name))
-            continue;
-        if (c)
-            choose(c, name, typed, len);
-        else if (strncasecmp(name, typed, len) == 0)
-            fprintf(stdout, "%s  ", name);
-    }
-}
-
-static unsigned char complete(EditLine *el, int key)
-{
-    struct cli_edit *e;
-    const LineInfo *line = el_line(el);
-    struct choice choice = { 0 };
-    (void)key;
-    el_get(el, EL_CLIENTDATA, &e);
-    const char *word = line->cursor;
-    while (word > line->buffer && word[-1] != ' ')
-        word--;
-    bool is_command = word == line->buffer, has_slash = is_command && *word == '/';
-    if (has_slash)
-        word++;
-    if (is_command && !has_slash && e->cli->current)
-        return CC_ERROR; /* that is text */
-    size_t len = (size_t)(line->cursor - word);
-    char *typed = strndup(word, len); /* libedit's buffer changes below */
-    if (!typed)
-        return CC_ERROR;
-    unsigned char result = CC_ERROR;
-    each_choice(e, is_command, typed, len, &choice);
-    if (choice.count > 0 && (choice.len > len || choice.count == 1)) {
-        char *insert = strndup(choice.common, choice.len);
-        el_deletestr(el, (int)len); /* in the letters' case as they are meant */
-        el_insertstr(el, insert ? insert : typed);
-        if (choice.count == 1)
-            el_insertstr(el, " ");
-        free(insert);
-        result = CC_REFRESH;
-    } else if (choice.count > 1) {
-        cli_edit_hide(e->cli);
-        each_choice(e, is_command, typed, len, NULL);
-        fputc('\n', stdout);
-        cli_edit_show(e->cli);
-        result = CC_NORM;
-    }
-    free(typed);
-    return result;
-}
-
 /* ---- keys ---- */
+
+/*
+ * One character for libedit: read as it would, but noting the end. Between two lines the terminal is in its ordinary mode for a
+ * moment; a Ctrl-D that comes then is no key: it is read as nothing, or, once the mode is back, as a zero byte.
+ */
+static int key_read(EditLine *el, wchar_t *out)
+{
+    struct cli *cli;
+    mbstate_t state;
+    char byte;
+    el_get(el, EL_CLIENTDATA, &cli);
+    memset(&state, 0, sizeof state);
+    for (;;) {
+        ssize_t got = read(STDIN_FILENO, &byte, 1);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got == 0)
+            cli->edit->saw_end |= el_line(el)->lastchar == el_line(el)->buffer;
+        if (got <= 0)
+            return (int)got;
+        if (byte == '\0')
+            byte = CTRL_D;
+        size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used == (size_t)-1) /* not UTF-8: pass over it */
+            memset(&state, 0, sizeof state);
+        else if (used != (size_t)-2)
+            return 1;
+    }
+}
 
 static void line_done(struct cli_edit *e, const char *text, int len)
 {
@@ -288,12 +228,12 @@ static void keys(int events, void *arg)
 /* Ctrl-D on an empty line; elsewhere it deletes. */
 static unsigned char end_or_delete(EditLine *el, int key)
 {
-    struct cli_edit *e;
+    struct cli *cli;
     const LineInfo *line = el_line(el);
     (void)key;
-    el_get(el, EL_CLIENTDATA, &e);
+    el_get(el, EL_CLIENTDATA, &cli);
     if (line->lastchar == line->buffer) {
-        e->saw_end = true;
+        cli->edit->saw_end = true;
         return CC_NORM;
     }
     if (line->cursor < line->lastchar) {
@@ -378,12 +318,13 @@ bool cli_edit_open(struct cli *cli)
     }
     cli->edit = e;
     prompt_make(e);
-    el_set(e->el, EL_CLIENTDATA, e);
+    el_set(e->el, EL_CLIENTDATA, cli);
     el_set(e->el, EL_EDITOR, "emacs");
     el_set(e->el, EL_SIGNAL, 0);
+    el_set(e->el, EL_GETCFN, key_read);
     el_set(e->el, EL_PROMPT_ESC, prompt_of, '\001');
     history_open(e);
-    el_set(e->el, EL_ADDFN, "bt-complete", "Complete commands and names", complete);
+    el_set(e->el, EL_ADDFN, "bt-complete", "Complete commands and names", cli_complete);
     el_set(e->el, EL_BIND, "^I", "bt-complete", NULL);
     el_set(e->el, EL_ADDFN, "bt-end", "End of input, or delete", end_or_delete);
     el_set(e->el, EL_BIND, "^D", "bt-end", NULL);

@@ -95,8 +95,9 @@ static void restore(const struct bt_record *r, void *arg)
         break;
     case BT_RECORD_SESSION:
         c->position_user_id = r->number;
-        if (r->token.len == 0 || r->token.len > sizeof c->token || !name_set(c, r->name))
+        if (r->token.len == 0 || r->token.len > sizeof c->token)
             break;
+        c->lacks_memory = !name_set(c, r->name); /* a session is not dropped for that: opening fails */
         c->user_id = r->number;
         memcpy(c->token, r->token.data, r->token.len);
         c->token_len = r->token.len;
@@ -170,7 +171,7 @@ struct bt_client *bt_client_open(struct net_loop *loop, const struct bt_config *
             goto fail;
     if (c->servers.count == 0)
         goto fail;
-    if (c->store && !c->store->load(c->store, restore, c))
+    if (c->store && (!c->store->load(c->store, restore, c) || c->lacks_memory))
         goto fail;
     if (c->device_id == 0)
         device_id_make(c);

@@ -255,6 +255,7 @@ struct bt_client {
     bool stay;
 
     enum bt_state state;
+    bool lacks_memory;               /* while it is opened: what the store holds found no room */
     bool has_state;                  /* the application was told of one */
     bool is_closing;                 /* bt_client_close() was called */
     bool has_closed;                 /* and done: only connections and look-ups are waited for */

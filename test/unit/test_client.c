@@ -12,6 +12,7 @@
 #include "client/bytetalk.h"
 #include "fake_server.h"
 #include "net/loop.h"
+#include "net/mem.h"
 #include "proto/methods.h"
 
 enum { MAX_SEEN = 512 };
@@ -748,6 +749,40 @@ static void it_may_be_closed_at_any_moment(void **state)
     }
 }
 
+static void any_allocation_may_fail(void **state)
+{
+    bool has_failed = true;
+    (void)state;
+    server.page = 3;
+    for (int n = 0; n < 12; n++)
+        fake_server_write(&server, 9, false, 9, "hi", false);
+    for (long nth = 0; has_failed && nth < 400; nth++) {
+        struct device d;
+        struct bt_config config = { .servers = &server.address, .server_count = 1, .store = &d.store, .backoff_min_ms = 5,
+                                    .backoff_max_ms = 10, .send_timeout_ms = 3000 };
+        struct bt_events events = { .state = on_state, .message = on_message, .synced = on_synced };
+        device_init(&d);
+        d.has_token = d.is_synced_before = true;
+        d.positions[9] = 0;
+        bt_mem_fail_after(nth);
+        d.client = bt_client_open(loop, &config, &events, &d);
+        if (d.client) {
+            bool is_taken = bt_send(d.client, &(struct bt_outgoing){ .target = 9, .body = { "x", 1 } }, on_sent, &d);
+            for (int turns = 0; turns < 60; turns++)
+                net_loop_turn(loop, 1);
+            has_failed = bt_mem_has_failed();
+            bt_mem_fail_after(-1);
+            if (is_taken) /* it recovers */
+                WAIT_UNTIL(d.sent + d.failed + d.unsure == 1);
+            WAIT_UNTIL(d.seen >= 12);
+            assert_in_order(&d, 9, 1, d.seen);
+            device_close(&d);
+        }
+        bt_mem_fail_after(-1);
+    }
+    assert_false(has_failed); /* the last round had all it asked for */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -779,6 +814,7 @@ int main(void)
         TEST(confirmations_are_gathered),
         TEST(closing_in_a_callback_ends_it),
         TEST(it_may_be_closed_at_any_moment),
+        TEST(any_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
