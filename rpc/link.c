@@ -275,6 +275,11 @@ void rpc_link_resume(struct rpc_link *l)
 
 /* ---- asking ---- */
 
+void rpc_link_set_limits(struct rpc_link *l, const struct rpc_link_limits *limits)
+{
+    l->limits = limits;
+}
+
 void *rpc_link_arg(const struct rpc_link *l)
 {
     return l->arg;

@@ -116,6 +116,9 @@ void rpc_link_finish(struct rpc_link *l, uint32_t linger_ms);
 void rpc_link_pause(struct rpc_link *l);
 void rpc_link_resume(struct rpc_link *l);
 
+/* Other limits for frames and calls from now on; those of the output queue (net) stay as they were. Borrowed. */
+void rpc_link_set_limits(struct rpc_link *l, const struct rpc_link_limits *limits);
+
 void *rpc_link_arg(const struct rpc_link *l);
 void rpc_link_set_arg(struct rpc_link *l, const struct rpc_link_ops *ops, void *arg);
 struct net_conn *rpc_link_conn(const struct rpc_link *l);   /* NULL for a pair */

@@ -21,6 +21,8 @@ const struct conf_key rpc_keys[] = {
       .help = "The unit that this node belongs to: nodes ask those of their own unit first." },
     { .section = "node", .name = "listen", .type = CONF_STRING, .def = "127.0.0.1:0", .min = 1, .max = 63,
       .help = "Where other nodes connect, a numeric address; port 0: a free one." },
+    { .section = "node", .name = "secret_file", .type = CONF_STRING, .def = "", .min = 0, .max = 180,
+      .help = "A file with at least 16 bytes that only nodes know, readable by nobody else; empty: nodes connect over loopback addresses only." },
     { .section = "node", .name = "advertise", .type = CONF_STRING, .def = "", .min = 0, .max = 63,
       .help = "The address that other nodes are told; empty: the one it listens on." },
     { .section = "node", .name = "weight", .type = CONF_INT, .def = "1", .min = 0, .max = 100,
@@ -53,6 +55,8 @@ static void set_limits(struct rpc *rpc, const struct conf *conf)
         .max_out_bytes = frame,
         .net = { .out_high_bytes = queue, .out_low_bytes = queue / 4, .in_max_bytes = frame + RPC_LENGTH_SIZE },
     };
+    rpc->hello_limits = rpc->limits;
+    rpc->hello_limits.max_frame_bytes = RPC_HELLO_BYTES;
 }
 
 /* Rises with every start on one machine, as long as its clock does. */
@@ -91,8 +95,11 @@ static bool needs_listener(const struct rpc *rpc, const struct conf *conf)
 
 static enum bt_err build(struct rpc *rpc, const struct conf *conf, char *why, size_t why_size)
 {
+    const char *secret_file = conf_str(conf, "node", "secret_file");
     enum bt_err err = rpc_dispatch_init(rpc);
 
+    if (err == BT_OK && *secret_file)
+        err = rpc_secret_read(secret_file, &rpc->secret, why, why_size);
     if (err == BT_OK && needs_listener(rpc, conf))
         err = rpc_node_listen(rpc, conf_str(conf, "node", "listen"), why, why_size);
     if (err != BT_OK)
@@ -115,6 +122,7 @@ static void destroy(struct rpc *rpc)
     rpc_dispatch_deinit(rpc);
     rpc_pending_free_spare(rpc);
     rpc_peer_free_all(rpc);
+    rpc_secret_free(rpc->secret);
     bt_free(rpc);
 }
 

@@ -1,7 +1,7 @@
 /*
  * rpc/rpc_internal.h: what the files of a node's rpc share. rpc.c: making and closing it. rpc_call.c: calls made, and their
  * retries. rpc_pending.c: their records. rpc_event.c: events. rpc_choose.c: the view of nodes, and whom to ask. rpc_peer.c: a connection to each other node, and whether it
- * answers. rpc_node.c: links between nodes, from NodeHello on. rpc_dispatch.c: calls that came, to their handlers.
+ * answers. rpc_node.c: links between nodes. rpc_hello.c: how these begin. rpc_dispatch.c: calls that came, to their handlers.
  */
 #ifndef BT_RPC_INTERNAL_H
 #define BT_RPC_INTERNAL_H
@@ -10,6 +10,7 @@
 #include "net/loop.h"
 #include "net/timer.h"
 #include "rpc/link.h"
+#include "rpc/proof.h"
 #include "rpc/ring.h"
 #include "rpc/rpc.h"
 
@@ -23,6 +24,9 @@ enum {
     RPC_REDIAL_MIN_MS = 100,
     RPC_REDIAL_MAX_MS = 2000,
     RPC_VERSION = 1,
+    RPC_HELLO_BYTES = 1024,   /* the longest frame before a connection has proved itself */
+    RPC_STRANGERS_MAX = 256,  /* connections that have not said hello yet */
+    RPC_REFUSED_KEPT = 16,    /* addresses of which it is known that their refusal was logged */
     RPC_MESSAGE_ON_STACK = 2048,
 };
 
@@ -60,8 +64,11 @@ struct node_link {
     bool is_dialled;
     bool is_ready;                      /* the hello is done */
     bool was_refused;                   /* dialled: the other end says that a connection stands already */
+    bool is_stranger;                   /* accepted, not ready: counted in rpc->strangers */
+    bool is_challenged;                 /* accepted: it has said hello, and must prove itself now */
+    struct rpc_handshake shake;
     struct rpc_out hello;
-    struct net_timer hello_timer;       /* accepted: until it says hello */
+    struct net_timer hello_timer;       /* accepted: until it is ready */
 };
 
 enum pending_state {
@@ -110,6 +117,12 @@ struct candidates {
     size_t count;
 };
 
+/* Who was refused, and when that was logged. */
+struct rpc_refused {
+    char address[64];
+    uint64_t said_ms;
+};
+
 struct link_watcher {
     rpc_link_news_cb *cb;
     void *arg;
@@ -129,6 +142,10 @@ struct rpc {
     bool is_started;
     uint32_t timeout_ms, silent_ms;
     struct rpc_link_limits limits;
+    struct rpc_link_limits hello_limits;  /* until a connection is ready */
+    struct rpc_secret *secret;            /* NULL: none; then the listener is on a loopback address */
+    uint32_t strangers;
+    struct rpc_refused refused[RPC_REFUSED_KEPT];
 
     struct registry_node *nodes;        /* the view */
     size_t node_count;
@@ -226,7 +243,13 @@ enum bt_err rpc_node_listen(struct rpc *rpc, const char *address, char *why, siz
 enum bt_err rpc_node_pair(struct rpc *rpc);
 enum bt_err rpc_node_dial(struct node_peer *peer);                       /* sets peer->dialling */
 void rpc_node_close(struct node_link *nl, enum bt_err why);
-void rpc_node_serve(struct rpc *rpc);                                    /* NodeHello, NodePing */
+void rpc_node_serve(struct rpc *rpc);                                    /* NodeHello, NodeProve, NodePing */
+void rpc_node_no_stranger(struct node_link *nl);
+
+/* ---- rpc_hello.c ---- */
+
+void rpc_hello_say(struct node_link *nl);                                /* on one that was just dialled */
+void rpc_hello_refused(struct node_link *nl, const char *detail);         /* log it, once a minute and address */
 
 /* ---- rpc_dispatch.c ---- */
 
