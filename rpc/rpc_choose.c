@@ -123,25 +123,31 @@ static uint64_t share_of(const struct rpc *rpc, const struct candidate *c)
     return parts * c->weight;
 }
 
-static bool is_choosable(const struct candidate *c, bool own_unit, const struct node_peer *not_this)
+/* Whom a draw is among: the own unit only, and neither of two. */
+struct draw {
+    bool own_unit;
+    const struct node_peer *not_this, *nor_this;
+};
+
+static bool is_choosable(const struct candidate *c, const struct draw *d)
 {
-    return !c->peer->is_passed_over && c->peer != not_this && (!own_unit || c->is_own_unit);
+    return !c->peer->is_passed_over && c->peer != d->not_this && c->peer != d->nor_this && (!d->own_unit || c->is_own_unit);
 }
 
-static const struct candidate *draw(struct rpc *rpc, const struct candidates *all, bool own_unit, const struct node_peer *not_this)
+static const struct candidate *draw(struct rpc *rpc, const struct candidates *all, const struct draw *d)
 {
     const struct candidate *last = NULL;
     uint64_t sum = 0;
 
     for (size_t i = 0; i < all->count; i++) {
-        if (is_choosable(&all->list[i], own_unit, not_this))
+        if (is_choosable(&all->list[i], d))
             sum += share_of(rpc, &all->list[i]);
     }
     if (sum == 0)
         return NULL;
     uint64_t at = rpc_random(rpc, sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum);
     for (size_t i = 0; i < all->count; i++) {
-        if (!is_choosable(&all->list[i], own_unit, not_this))
+        if (!is_choosable(&all->list[i], d))
             continue;
         last = &all->list[i];
         if (at < share_of(rpc, last))
@@ -151,15 +157,20 @@ static const struct candidate *draw(struct rpc *rpc, const struct candidates *al
     return last;
 }
 
-/* The less busy of two, each measured by its weight. */
+/*
+ * The less busy of two, each measured by its share, so that a new node is neither drawn often nor, when it is, preferred for
+ * having nothing to do. Of two that are equally busy the first: draws alone then give everyone his share.
+ */
 static struct node_peer *two_choices(struct rpc *rpc, const struct candidates *all, bool own_unit, const struct node_peer *not_this)
 {
-    const struct candidate *a = draw(rpc, all, own_unit, not_this), *b;
+    struct draw d = { .own_unit = own_unit, .not_this = not_this };
+    const struct candidate *a = draw(rpc, all, &d), *b;
 
     if (!a)
         return NULL;
-    b = draw(rpc, all, own_unit, not_this);
-    bool b_is_less = (uint64_t)b->peer->outstanding * a->weight < (uint64_t)a->peer->outstanding * b->weight;
+    d.nor_this = a->peer;
+    b = draw(rpc, all, &d);
+    bool b_is_less = b && (uint64_t)b->peer->outstanding * share_of(rpc, a) < (uint64_t)a->peer->outstanding * share_of(rpc, b);
     return b_is_less ? b->peer : a->peer;
 }
 
