@@ -29,7 +29,7 @@ def wait_until(cond, deadline=10, what=None):
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"after {deadline} s still not: {what or cond}")
+            raise AssertionError(f"after {deadline} s still not: {what() if callable(what) else what or cond}")
         select.select([], [], [], 0.005)
 
 

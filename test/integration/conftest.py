@@ -1,4 +1,6 @@
-"""Fixtures: `server`, one for all tests that disturb nobody; `make_server` for those that need their own."""
+"""Fixtures: `server`, one for all tests that disturb nobody; `make_server` for those that need their own; `backends`, the
+servers that clusters lean on. In mode "cluster" a server is a whole cluster; a test that starts a part of one (certain
+roles, an environment, arguments) gets a process of its own in any mode."""
 import os
 import sys
 
@@ -6,7 +8,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from server import Server  # noqa: E402
+from cluster import Backends, Cluster  # noqa: E402
+from server import MODE, Server  # noqa: E402
 
 
 def pytest_configure(config):
@@ -21,20 +24,26 @@ def pytest_collection_modifyitems(items):
 class Shared:
     """Servers that live as long as the run, by name; one that a test has killed is started anew for the next."""
 
-    def __init__(self, factory):
-        self.factory, self.by_name = factory, {}
+    def __init__(self, factory, request):
+        self.factory, self.request, self.by_name = factory, request, {}
 
     def get(self, name, settings, **kw):
         server = self.by_name.get(name)
         if server is None or not server.is_alive():
-            server = Server(self.factory.mktemp(name), settings, **kw).start()
+            server = _new(self.request, self.factory.mktemp(name), settings, **kw).start()
             self.by_name[name] = server
         return server
 
 
+def _new(request, directory, settings, mode=MODE, **kw):
+    if mode == "cluster" and not kw:
+        return Cluster(directory, request.getfixturevalue("backends"), settings)
+    return Server(directory, settings, mode=mode, **kw)
+
+
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory, nothing_left):
-    shared = Shared(tmp_path_factory)
+def shared(request, tmp_path_factory, nothing_left):
+    shared = Shared(tmp_path_factory, request)
     yield shared
     problems = []
     for server in shared.by_name.values():
@@ -59,12 +68,12 @@ def server(shared):
 
 
 @pytest.fixture
-def make_server(tmp_path_factory):
+def make_server(request, tmp_path_factory):
     """make_server({"section.key": value}, roles=…) starts one of the test's own; it must end cleanly after the test."""
     made = []
 
     def make(settings=None, start=True, directory=None, **kw):
-        s = Server(directory or tmp_path_factory.mktemp("server"), settings, **kw)
+        s = _new(request, directory or tmp_path_factory.mktemp("server"), settings, **kw)
         made.append(s)
         return s.start() if start else s
 
@@ -76,6 +85,13 @@ def make_server(tmp_path_factory):
         except AssertionError as e:
             problems.append(str(e))
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture(scope="session")
+def backends(tmp_path_factory, nothing_left):
+    b = Backends(tmp_path_factory.mktemp("backends")).start()
+    yield b
+    b.kill()
 
 
 @pytest.fixture(scope="session", autouse=True)

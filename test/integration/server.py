@@ -22,11 +22,13 @@ MODES = {
     "socket": {"rpc.local": "socket"},
     "layer": {"proxy.test_layer": "xor"},
     "window0": {"chat.window": 0},
+    "cluster": {},   # see cluster.py
 }
 # What the other tests run in; all of them can be run in another: BYTETALK_MODE=socket.
 MODE = os.environ.get("BYTETALK_MODE", "direct")
 
 FAULTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "Assertion `", "WARNING: ThreadSanitizer")
+READY = r"\bready\b.*\b(clients|nodes)="
 _names = itertools.count(1)
 
 
@@ -34,11 +36,45 @@ def new_name(stem="user"):
     return f"{stem}-{next(_names)}"
 
 
-class Server:
+class Clients:
+    """What makes clients of what serves at `clients`; those `made` are closed before it ends, so that nothing is waited for."""
+
+    layer = False
+
+    def connect(self, address=None, **kw):
+        c = Client(address or self.clients, layer=self.layer, **kw)
+        self.made.append(c)
+        return c
+
+    def user(self, stem="user", password="correct horse", device_id=0, **kw):
+        """A new account, logged in."""
+        c = self.connect(**kw)
+        name = new_name(stem)
+        c.register(name, password)
+        c.login(name, password, device_id)
+        return c
+
+    def users(self, *stems):
+        return [self.user(s) for s in stems]
+
+    def again(self, user, device_id=0):
+        """Another device of a client's user."""
+        c = self.connect()
+        c.login(user.name, user.password, device_id)
+        return c
+
+    def close_clients(self):
+        for c in self.made:
+            c.close()
+        self.made.clear()
+
+
+class Server(Clients):
     """One server process on one data directory; it can be killed and started again. It runs in that directory, so that
     no bytetalk.ini but one given counts."""
 
     running = set()
+    popen = {}
 
     def __init__(self, directory, settings=None, *, roles="all", mode=MODE, env=None, args=()):
         self.dir = str(directory)
@@ -49,7 +85,7 @@ class Server:
         self.lines = []          # of all its processes
         self.news = threading.Condition()
         self.clients = self.nodes = None
-        self.made = []           # clients, to be closed before the end, so that nothing is waited for
+        self.made = []
         os.makedirs(self.dir, exist_ok=True)
 
     def command(self, extra=()):
@@ -70,7 +106,7 @@ class Server:
         assert self.process is None
         self.first_line = len(self.lines)
         self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, env=self.environ(), cwd=self.dir)
+                                        stderr=subprocess.PIPE, env=self.environ(), cwd=self.dir, **self.popen)
         self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self.reader.start()
         Server.running.add(self)
@@ -79,15 +115,18 @@ class Server:
     def start(self):
         self.spawn()
         try:
-            line = self.wait_log(r"\bready\b.*\b(clients|nodes)=", since=self.first_line)
+            self.wait_ready()
         except AssertionError:
             if self.process.poll() is None:
                 self.process.kill()
             self._gone()
             raise
+        return self
+
+    def wait_ready(self):
+        line = self.wait_log(READY, since=self.first_line)
         found = dict(re.findall(r"\b(clients|nodes)=([\d.]+:\d+)", line))
         self.clients, self.nodes = found.get("clients"), found.get("nodes")
-        return self
 
     def _read(self, process):
         for line in process.stderr:
@@ -143,15 +182,23 @@ class Server:
 
     def stop(self):
         """Clients leave, then SIGTERM; the exit status."""
-        for c in self.made:
-            c.close()
-        self.made.clear()
+        self.close_clients()
         self.process.send_signal(signal.SIGTERM)
         return self._gone()
 
     def wait_end(self, timeout=15):
         """It is expected to end by itself; the exit status."""
         return self._gone(timeout)
+
+    @property
+    def proxies(self):
+        """Where clients may connect."""
+        return [self.clients]
+
+    def memory(self):
+        """Resident bytes."""
+        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as f:
+            return int(f.read().split()[1]) * 4096
 
     def is_alive(self):
         return self.process is not None and self.process.poll() is None
@@ -165,30 +212,6 @@ class Server:
             raise AssertionError(f"the server had ended with {code}:\n" + self.log[-4000:])
         code = self.stop()
         assert code == 0, f"SIGTERM ended it with {code}:\n" + self.log[-4000:]
-
-    # ---- clients
-
-    def connect(self, **kw):
-        c = Client(self.clients, layer=self.layer, **kw)
-        self.made.append(c)
-        return c
-
-    def user(self, stem="user", password="correct horse", device_id=0, **kw):
-        """A new account, logged in."""
-        c = self.connect(**kw)
-        name = new_name(stem)
-        c.register(name, password)
-        c.login(name, password, device_id)
-        return c
-
-    def users(self, *stems):
-        return [self.user(s) for s in stems]
-
-    def again(self, user, device_id=0):
-        """Another device of a client's user."""
-        c = self.connect()
-        c.login(user.name, user.password, device_id)
-        return c
 
     # ---- the operator's side
 

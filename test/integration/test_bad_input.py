@@ -339,7 +339,7 @@ def test_a_client_that_reads_nothing_of_what_it_asks_is_held_back(make_server):
         pass
     for i in range(20):
         b.send(b.user_id, f"{i}")
-    rss = int(open(f"/proc/{server.process.pid}/statm").read().split()[1]) * 4096
+    rss = server.memory()
     assert rss < (100 << 20) * (8 if SLOW > 1 else 1), f"the server holds {rss >> 20} MiB for one who does not read"
     a.close(reset=True)
     b.settle()
@@ -390,10 +390,11 @@ def test_connections_that_say_nothing(make_server):
 
 def test_more_connections_than_allowed_are_turned_away(make_server):
     server = make_server({"proxy.max_connections": 5})
-    a, b = server.users("ann", "ben")
+    door = server.proxies[0]
+    a, b = (server.user(n, address=door) for n in ("ann", "ben"))
     rest, turned_away = [], 0
     for _ in range(10):
-        c = Client(server.clients, hello=False, layer=server.layer)
+        c = Client(door, hello=False, layer=server.layer)
         try:
             c.ok("Hello", version=1, client="crowd")
             rest.append(c)
@@ -404,7 +405,7 @@ def test_more_connections_than_allowed_are_turned_away(make_server):
     b.event("OnMessage")
     rest[0].close()
     def admitted():
-        c = Client(server.clients, hello=False, layer=server.layer)
+        c = Client(door, hello=False, layer=server.layer)
         try:
             return c.call("Hello", version=1, client="late").status == "OK"
         except Closed:
