@@ -79,7 +79,7 @@ static int operate_check(const struct options *options, const struct role *const
 {
     bool is_proxy, needs_store, is_fine = true;
     struct store *store;
-    char why[512] = "";
+    char why[512] = "", shown[1100];
 
     operate_check_roles(options, roles, &is_proxy, &needs_store);
     if (is_proxy)
@@ -88,7 +88,8 @@ static int operate_check(const struct options *options, const struct role *const
     printf("%-9s %s\n", "registry", conf_str(conf, "registry", "url"));
     printf("%-9s %s\n", "presence", conf_str(conf, "presence", "url"));
     if (needs_store) {
-        printf("%-9s %s in %s\n", "store", conf_str(conf, "store", "url"), conf_str(conf, "data", "dir"));
+        store_show(conf, shown, sizeof shown);
+        printf("%-9s %s\n", "store", shown);
         if (store_open(loop, conf, STORE_LOOK, &store, why, sizeof why) != BT_OK) {
             printf("%-9s %s\n", "", why);
             is_fine = false;
@@ -112,6 +113,20 @@ static int operate_backup(const struct conf *conf, const char *path)
     return EXIT_DONE;
 }
 
+static int operate_migrate(const struct conf *conf, struct net_loop *loop)
+{
+    struct store *store;
+    char why[512] = "", shown[1100];
+
+    if (store_open(loop, conf, STORE_MIGRATE, &store, why, sizeof why) != BT_OK) {
+        fprintf(stderr, "bytetalk: migrate: %s\n", why);
+        return EXIT_FAILED;
+    }
+    store_show(conf, shown, sizeof shown);
+    printf("migrate: %s is ready\n", shown);
+    return EXIT_DONE;
+}
+
 static int operate_passwd(const struct conf *conf, const char *name)
 {
     char password[OPERATE_PASSWORD_SIZE], prompt[300], why[512] = "";
@@ -126,7 +141,8 @@ static int operate_passwd(const struct conf *conf, const char *name)
     return exit_code;
 }
 
-static int operate_check_in_loop(const struct options *options, const struct role *const *roles, const struct conf *conf)
+/* --check and --migrate. */
+static int operate_in_loop(const struct options *options, const struct role *const *roles, const struct conf *conf)
 {
     struct net_loop *loop;
     int exit_code;
@@ -135,7 +151,7 @@ static int operate_check_in_loop(const struct options *options, const struct rol
         fputs("bytetalk: no event loop: out of memory or file descriptors\n", stderr);
         return EXIT_FAILED;
     }
-    exit_code = operate_check(options, roles, conf, loop);
+    exit_code = options->action == ACTION_MIGRATE ? operate_migrate(conf, loop) : operate_check(options, roles, conf, loop);
     net_loop_run(loop); /* what was opened to look closes */
     net_loop_free(loop);
     return exit_code;
@@ -145,7 +161,8 @@ int operate(const struct options *options, const struct role *const *roles, cons
 {
     switch (options->action) {
     case ACTION_CHECK:
-        return operate_check_in_loop(options, roles, conf);
+    case ACTION_MIGRATE:
+        return operate_in_loop(options, roles, conf);
     case ACTION_BACKUP:
         return operate_backup(conf, options->operand);
     case ACTION_PASSWD:

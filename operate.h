@@ -1,4 +1,4 @@
-/* operate.h: the operator's commands: --check, --backup, --passwd, --disable, --enable. */
+/* operate.h: the operator's commands: --check, --migrate, --backup, --passwd, --disable, --enable. */
 #ifndef BT_OPERATE_H
 #define BT_OPERATE_H
 

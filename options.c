@@ -27,6 +27,7 @@ static const struct option long_options[] = {
     { "disable", required_argument, NULL, OPT_ACTION + ACTION_DISABLE },
     { "enable", required_argument, NULL, OPT_ACTION + ACTION_ENABLE },
     { "unit", no_argument, NULL, OPT_ACTION + ACTION_UNIT },
+    { "migrate", no_argument, NULL, OPT_ACTION + ACTION_MIGRATE },
     { NULL, 0, NULL, 0 },
 };
 
@@ -46,6 +47,8 @@ void options_print_help(FILE *out)
           "\n"
           "For the operator, beside a running server too:\n"
           "  --check                        read the settings, look at the store, say what would run; change nothing\n"
+          "  --migrate                      make the store's tables, or bring older ones up; MariaDB's nodes need it before\n"
+          "                                 their first start and for a new version; several may run it at once\n"
           "  --backup=FILE                  copy the whole store to FILE, consistent and synced; FILE must not exist\n"
           "  --passwd=USER                  give USER a new password and end his sessions; it is asked for on the\n"
           "                                 terminal, or is the first line of standard input\n"

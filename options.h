@@ -27,6 +27,7 @@ enum action {
     ACTION_DISABLE,
     ACTION_ENABLE,
     ACTION_UNIT,    /* start the nodes of a unit as processes of their own */
+    ACTION_MIGRATE,
 };
 
 struct options {

@@ -249,6 +249,14 @@ void mariadb_host_lost(struct mariadb_host *host, bool was_open, unsigned errnum
     host_later(host, db->primary == NULL ? LOOK_SEEKING_MS : RETRY_MS);
 }
 
+void mariadb_host_is_read_only(struct mariadb_host *host)
+{
+    if (host->view != HOST_WRITABLE)
+        return;
+    set_view(host, HOST_READ_ONLY, "");
+    mariadb_host_look_soon(host);
+}
+
 void mariadb_host_look_soon(struct mariadb_host *host)
 {
     if (host->watch.state == MARIADB_IDLE)

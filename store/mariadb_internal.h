@@ -280,6 +280,7 @@ void mariadb_hosts_stop(struct mariadb_db *db); /* closes the watches and frees 
 void mariadb_host_connected(struct mariadb_host *host);                         /* its watch is idle for the first time */
 void mariadb_host_advance(struct mariadb_host *host, enum mariadb_op op);       /* a call of its watch has ended */
 void mariadb_host_lost(struct mariadb_host *host, bool was_open, unsigned errnum, const char *text);
+void mariadb_host_is_read_only(struct mariadb_host *host);                      /* a write was told so */
 void mariadb_host_look_soon(struct mariadb_host *host);                         /* something is wrong with it */
 int64_t mariadb_clock_now(struct mariadb_db *db);
 

@@ -77,10 +77,10 @@ void mariadb_pool_lost(struct mariadb_conn *c, bool was_open, unsigned errnum, c
 
 /* ---- the host that is used ------------------------------------------------------------------------------------------- */
 
-/* A connection to a host that is not used: a host that is away may still answer what it was sent. */
+/* A host that is away, or has become read-only, may still answer what it was sent; one of two writable ones shall not. */
 static bool may_finish(const struct mariadb_conn *c, const struct mariadb_host *next)
 {
-    return c->state == MARIADB_BUSY && next == NULL && c->host->view == HOST_AWAY;
+    return c->state == MARIADB_BUSY && next == NULL && !c->db->is_split;
 }
 
 void mariadb_pool_use(struct mariadb_db *db, struct mariadb_host *host)

@@ -54,12 +54,12 @@ static struct mariadb_job *run_take(struct mariadb_conn *c)
     return job;
 }
 
-/* Begin the job anew, soon, unless it was tried often enough. */
-static void repeat(struct mariadb_db *db, struct mariadb_job *job, uint32_t wait_ms)
+/* Begin the job anew, soon, unless it was tried often enough: then it ends with err. */
+static void repeat(struct mariadb_db *db, struct mariadb_job *job, uint32_t wait_ms, enum bt_err err)
 {
     uint64_t now_ms = net_now_ms(db->loop);
     if (job->tries >= MARIADB_TRIES_MAX) {
-        job->done = (struct db_done){ .err = BT_EBUSY };
+        job->done = (struct db_done){ .err = err };
         mariadb_job_answer(db, job);
         return;
     }
@@ -79,7 +79,7 @@ static void run_end(struct mariadb_conn *c)
     mariadb_conn_set_state(c, MARIADB_IDLE);
     mariadb_tidy_soon(db);
     if (is_again)
-        repeat(db, job, 2 * job->tries * job->tries); /* apart from whom it collided with */
+        repeat(db, job, 2 * job->tries * job->tries, BT_EBUSY); /* apart from whom it collided with */
     else
         mariadb_job_answer(db, job);
 }
@@ -112,7 +112,7 @@ void mariadb_run_lost(struct mariadb_conn *c)
     else if (!is_decided && is_expired)
         job->done = (struct db_done){ .err = BT_ETIMEOUT };
     else if (!is_decided) {
-        repeat(db, job, 0);
+        repeat(db, job, 0, BT_EDOWN);
         return;
     }
     mariadb_job_answer(db, job);
@@ -156,10 +156,11 @@ static void run_failed(struct mariadb_conn *c, unsigned errnum, const char *text
             return;
         }
         break;
-    case MARIADB_READ_ONLY: /* nothing was done; the writable host is looked for, and the job begun there */
+    case MARIADB_READ_ONLY: /* nothing was done; the job is begun on the host that is writable */
         run->is_committing = false;
-        mariadb_host_look_soon(c->host);
-        break;
+        mariadb_conn_fail(c, errnum, text);
+        mariadb_host_is_read_only(c->host);
+        return;
     case MARIADB_CUT:
     case MARIADB_LOST:
         break;

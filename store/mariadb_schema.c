@@ -277,6 +277,14 @@ static enum bt_err migrate(MYSQL *mysql, const struct mariadb_conf *conf, const 
     return migrate_locked(mysql, conf, shown, why, why_size); /* the lock goes with the connection */
 }
 
+/* read_only=1 does not stop everybody: whom it does not stop may write to a host that was just replaced. */
+static void warn_of_rights(MYSQL *mysql, const char *shown)
+{
+    long n = 0;
+    if (run(mysql, "SELECT COUNT(*) FROM information_schema.user_privileges WHERE privilege_type = 'READ_ONLY ADMIN'", 0, &n) && n > 0)
+        log_warn("%s: our user may write to a read-only server; for a safe failover give it rights on the database only", shown);
+}
+
 static enum bt_err check(MYSQL *mysql, const struct mariadb_conf *conf, const char *shown, char *why, size_t why_size)
 {
     int version;
@@ -295,6 +303,8 @@ enum bt_err mariadb_bring_up(const struct mariadb_conf *conf, enum store_mode mo
     if (err == BT_OK && sv.writable != NULL)
         err = mode == STORE_MIGRATE ? migrate(sv.writable, conf, sv.shown, why, why_size)
                                     : check(sv.writable, conf, sv.shown, why, why_size);
+    if (err == BT_OK && sv.writable != NULL && mode == STORE_SERVE && conf->url.nhosts > 1)
+        warn_of_rights(sv.writable, sv.shown);
     if (sv.writable != NULL)
         mysql_close(sv.writable);
     return err;

@@ -150,7 +150,10 @@ void mariadb_server_kill(struct mariadb_server *s)
 
 void mariadb_server_freeze(struct mariadb_server *s)
 {
+    int status;
     kill(s->pid, SIGSTOP);
+    assert_int_equal(waitpid(s->pid, &status, WUNTRACED), s->pid); /* every thread stands */
+    assert_true(WIFSTOPPED(status));
     s->is_frozen = true;
 }
 

@@ -98,6 +98,9 @@ static void a_command_has_its_operand(void **state)
     assert_int_equal(options.action, ACTION_BACKUP);
     assert_string_equal(options.operand, "to.db");
     options_deinit(&options);
+    assert_parses(&options, "--migrate", NULL, NULL);
+    assert_int_equal(options.action, ACTION_MIGRATE);
+    options_deinit(&options);
     assert_refused("--backup", NULL);
     assert_refused("--passwd=", NULL);
 }
