@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "net/mem.h"
+#include "net/own_address.h"
 #include "rpc/rpc_internal.h"
 
 #define LOG_MODULE "rpc"
@@ -24,7 +25,7 @@ const struct conf_key rpc_keys[] = {
     { .section = "node", .name = "secret_file", .type = CONF_STRING, .def = "", .min = 0, .max = 180,
       .help = "A file with at least 16 bytes that only nodes know, readable by nobody else; empty: nodes connect over loopback addresses only." },
     { .section = "node", .name = "advertise", .type = CONF_STRING, .def = "", .min = 0, .max = 63,
-      .help = "The address that other nodes are told; empty: the one it listens on." },
+      .help = "The address that other nodes are told; empty: the one it listens on, or, of all addresses, the one by which this host reaches others." },
     { .section = "node", .name = "weight", .type = CONF_INT, .def = "1", .min = 0, .max = 100,
       .help = "Its share of calls and conversations, compared with other nodes; 0: none." },
     { .section = "rpc", .name = "local", .type = CONF_WORD, .def = "direct", .words = "direct|socket",
@@ -67,10 +68,25 @@ static uint64_t new_epoch(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+static enum bt_err set_address(struct rpc *rpc, const struct conf *conf, char *why, size_t why_size)
+{
+    struct registry_node *self = &rpc->self;
+    const char *advertise = conf_str(conf, "node", "advertise");
+
+    if (!rpc->listener) {
+        snprintf(self->address, sizeof self->address, "%s", *advertise ? advertise : "local");
+        return BT_OK;
+    }
+    enum bt_err err = net_own_address(net_listener_address(rpc->listener), advertise, self->address, sizeof self->address);
+    if (err != BT_OK)
+        snprintf(why, why_size, "[node] advertise: not a numeric address: %s", advertise);
+    return err;
+}
+
 static void set_self(struct rpc *rpc, const struct conf *conf)
 {
     struct registry_node *self = &rpc->self;
-    const char *name = conf_str(conf, "node", "name"), *advertise = conf_str(conf, "node", "advertise");
+    const char *name = conf_str(conf, "node", "name");
     char host[40] = "";
 
     gethostname(host, sizeof host - 1);
@@ -80,8 +96,6 @@ static void set_self(struct rpc *rpc, const struct conf *conf)
         snprintf(self->name, sizeof self->name, "%s-%ld", host, (long)getpid());
     snprintf(self->unit, sizeof self->unit, "%s", conf_str(conf, "node", "unit"));
     snprintf(self->version, sizeof self->version, "%s", BT_VERSION);
-    snprintf(self->address, sizeof self->address, "%s",
-             *advertise ? advertise : rpc->listener ? net_listener_address(rpc->listener) : "local");
     self->weight = (uint32_t)conf_int(conf, "node", "weight");
     self->epoch = new_epoch();
     self->is_self = true;
@@ -102,6 +116,8 @@ static enum bt_err build(struct rpc *rpc, const struct conf *conf, char *why, si
         err = rpc_secret_read(secret_file, &rpc->secret, why, why_size);
     if (err == BT_OK && needs_listener(rpc, conf))
         err = rpc_node_listen(rpc, conf_str(conf, "node", "listen"), why, why_size);
+    if (err == BT_OK)
+        err = set_address(rpc, conf, why, why_size);
     if (err != BT_OK)
         return err;
     set_self(rpc, conf);
