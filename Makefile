@@ -113,6 +113,12 @@ run: deps
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BUILD=$(BUILD) deploy/run-here
 
+# A whole cluster on this machine, until Control-C; in scratch directories, with the servers that the tests use.
+.PHONY: cluster
+cluster: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@$(PYTHON) test/run_cluster --build=$(BUILD)
+
 .PHONY: check tests
 check: deps-check
 	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests

@@ -57,6 +57,10 @@ class Backends:
         for p in self.programs():
             p.kill()
 
+    def stop(self):
+        for p in reversed(self.programs()):
+            p.stop()
+
     def settings(self, directory):
         """For a cluster of its own."""
         number = next(self.numbers)

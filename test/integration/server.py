@@ -75,6 +75,7 @@ class Server(Clients):
 
     running = set()
     popen = {}
+    tee = None               # a binary file that gets every line too
 
     def __init__(self, directory, settings=None, *, roles="all", mode=MODE, env=None, args=()):
         self.dir = str(directory)
@@ -130,6 +131,8 @@ class Server(Clients):
 
     def _read(self, process):
         for line in process.stderr:
+            if self.tee:
+                self.tee.write(line)
             with self.news:
                 self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
                 self.news.notify_all()

@@ -17,7 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _given = set()
 
 
-class NotReady(Exception):
+class NotReady(AssertionError):
     """A server did not come up; what it wrote is in the message."""
 
 
