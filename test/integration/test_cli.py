@@ -7,7 +7,6 @@ import pty
 import re
 import select
 import signal
-import socket
 import struct
 import subprocess
 import termios
@@ -17,17 +16,12 @@ import pytest
 
 from client import SLOW
 from server import BYTETALK, FAULTS, MODE, new_name
+from servers import free_port
 
 CLI = os.path.abspath(os.environ.get("BYTETALK_CLI", os.path.join(os.path.dirname(BYTETALK), "bytetalk-cli")))
 PASSWORD = "correct horse"
 
 pytestmark = pytest.mark.skipif(MODE == "layer", reason="the command line does not speak the test layer")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Person:

@@ -19,6 +19,8 @@
 
 #include <cmocka.h>
 
+#include "port_aid.h"
+
 enum { ARGS_MAX = 40, START_TRIES = 1000, TRY_MS = 10 };
 
 /* Start a program whose output goes to a file. It ends when we do. */
@@ -54,25 +56,6 @@ static void run(char *const *args, const char *log)
         fail_msg("%s failed; is mariadb-server installed? It said in %s why", args[0], log);
 }
 
-static int bound_socket(int *port_out)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    *port_out = ntohs(a.sin_port);
-    return fd;
-}
-
-int mariadb_free_port(void)
-{
-    int port;
-    close(bound_socket(&port));
-    return port;
-}
-
 /* Whether a server greets there. */
 static bool greets(int port)
 {
@@ -91,7 +74,7 @@ void mariadb_server_init(struct mariadb_server *s)
     memset(s, 0, sizeof *s);
     snprintf(s->dir, sizeof s->dir, "/tmp/bytetalk-mariadb-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
-    s->port = mariadb_free_port();
+    s->port = port_hold();
     snprintf(datadir, sizeof datadir, "--datadir=%s/data", s->dir);
     snprintf(log, sizeof log, "%s/install.log", s->dir);
     char *args[] = { "mariadb-install-db", "--no-defaults", datadir, "--auth-root-authentication-method=normal", "--skip-test-db",

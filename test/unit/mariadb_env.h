@@ -30,7 +30,4 @@ void mariadb_server_deinit(struct mariadb_server *s); /* ends it and removes its
 /* Run statements as root, with the command line client. */
 void mariadb_server_sql(const struct mariadb_server *s, const char *sql);
 
-/* A port of the loopback on which nobody listens. */
-int mariadb_free_port(void);
-
 #endif

@@ -1,7 +1,6 @@
 /* test/unit/redis_env.c: see redis_env.h. */
 #include "test/unit/redis_env.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -12,26 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <hiredis/hiredis.h>
 
-enum { TRIES = 500, TRY_US = 10000 };
+#include "port_aid.h"
 
-static uint16_t free_port(void)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t size = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
-    close(fd);
-    return ntohs(a.sin_port);
-}
+enum { TRIES = 500, TRY_US = 10000 };
 
 static redisContext *dial(const struct redis_env *env)
 {
@@ -95,7 +83,7 @@ void redis_env_start(struct redis_env *env, const char *option, const char *valu
     assert_non_null(mkdtemp(env->dir));
     if (option != NULL && strcmp(option, "requirepass") == 0)
         snprintf(env->password, sizeof env->password, "%s", value);
-    env->port = free_port();
+    env->port = port_hold();
     launch(env, option, value);
     await_answer(env);
 }

@@ -1,15 +1,14 @@
 /* test/unit/rpc_nodes.c: a few nodes in one process. */
-#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "port_aid.h"
 #include "rpc/bytes.h"
 #include "rpc/rpc_internal.h"
 #include "rpc_nodes.h"
@@ -109,17 +108,6 @@ static void view_news(const struct registry_node *nodes, size_t n, void *arg)
 
 /* ---- nodes ---- */
 
-static int free_port(void)
-{
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
-    close(fd);
-    return ntohs(at.sin_port);
-}
-
 void nodes_init(struct nodes *all, size_t n, const char *const roles[])
 {
     memset(all, 0, sizeof *all);
@@ -129,7 +117,7 @@ void nodes_init(struct nodes *all, size_t n, const char *const roles[])
         size_t len = strlen(all->list);
         node->all = all;
         node->roles = roles[i];
-        snprintf(node->address, sizeof node->address, "127.0.0.1:%d", free_port());
+        snprintf(node->address, sizeof node->address, "127.0.0.1:%d", port_hold());
         snprintf(all->list + len, sizeof all->list - len, "%s%s@%s", i > 0 ? "," : "", roles[i], node->address);
         assert_int_equal(net_loop_new(&node->loop), BT_OK);
     }

@@ -57,7 +57,7 @@ struct told {
     uint64_t start_ms;
 };
 
-void nodes_init(struct nodes *all, size_t n, const char *const roles[]);  /* finds ports, lists all */
+void nodes_init(struct nodes *all, size_t n, const char *const roles[]);  /* holds ports, lists all */
 void nodes_start(struct nodes *all, size_t i, const char *const set[]);   /* settings, ended by NULL; or NULL */
 void nodes_start_all(struct nodes *all, const char *const set[]);
 void nodes_stop(struct nodes *all, size_t i);                              /* in order, as rpc_close() */

@@ -20,19 +20,9 @@
 #include <cmocka.h>
 
 #include "net/loop.h"
+#include "port_aid.h"
 
 enum { READY_US = 30 * 1000000, POLL_US = 20000 };
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 static void write_config(const struct zk_env *env, size_t i, const char *members)
 {
@@ -63,12 +53,12 @@ void zk_env_init(struct zk_env *env, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct zk_server *s = &env->servers[i];
         size_t hosts = strlen(env->hosts), used = strlen(members);
-        s->port = free_port();
+        s->port = port_hold();
         snprintf(s->dir, sizeof s->dir, "%s/%zu", env->dir, i + 1);
         assert_int_equal(mkdir(s->dir, 0700), 0);
         snprintf(env->hosts + hosts, sizeof env->hosts - hosts, "%s127.0.0.1:%u", i > 0 ? "," : "", (unsigned)s->port);
         if (count > 1)
-            snprintf(members + used, sizeof members - used, "server.%zu=127.0.0.1:%u:%u\n", i + 1, (unsigned)free_port(), (unsigned)free_port());
+            snprintf(members + used, sizeof members - used, "server.%zu=127.0.0.1:%u:%u\n", i + 1, (unsigned)port_hold(), (unsigned)port_hold());
     }
     for (size_t i = 0; i < count; i++)
         write_config(env, i, members);
