@@ -108,8 +108,6 @@ static void survey_host(struct survey *sv, const struct mariadb_conf *conf, size
     if (!host_ask(sv, mysql, url, i, mode == STORE_MIGRATE ? NULL : url->database)) {
         sv->errnum = mysql_errno(mysql);
         mysql_why(mysql, shown, sv->why, sizeof sv->why);
-        if (mode == STORE_SERVE)
-            log_error("%s", sv->why);
         mysql_close(mysql);
         sv->look = before;
         return;
@@ -127,7 +125,10 @@ static void survey_host(struct survey *sv, const struct mariadb_conf *conf, size
     snprintf(sv->shown, sizeof sv->shown, "%s", shown);
 }
 
-/* BT_OK: sv->writable is the one to work with, or, with STORE_SERVE, NULL: there is none now. */
+/*
+ * BT_OK: sv->writable is the one to work with, or, with STORE_SERVE, NULL: there is none now. Who is away then is logged by
+ * the connections that watch the hosts.
+ */
 static enum bt_err survey(struct survey *sv, const struct mariadb_conf *conf, enum store_mode mode, char *why, size_t why_size)
 {
     memset(sv, 0, sizeof *sv);

@@ -3,12 +3,14 @@
  * a server that dies or freezes, the queue and the pool. The choice among hosts and the start: test_mariadb_hosts.c.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -129,6 +131,27 @@ static void a_column_of_numbers_bytes_and_nulls_is_inserted_as_it_is(void **stat
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t WHERE b = '55' AND a = 5"), 1);
 }
 
+static void a_duplicate_in_the_last_of_many_rows_leaves_none(void **state)
+{
+    struct store_env *env = *state;
+    enum { N = 500 };
+    struct env_answer a = { 0 };
+    static struct db_val vals[N];
+    assert_int_equal(env_exec(env, "CREATE TABLE t (a BIGINT NOT NULL PRIMARY KEY)", NULL, 0, DB_ANY).err, BT_OK);
+    for (int i = 0; i < N; i++)
+        vals[i] = db_int(i < N - 1 ? i : 7);
+    db_insert(env->db, "INSERT INTO t (a) VALUES", 1, vals, N, env_answer_done, &a);
+    env_wait(env, &a.is_done);
+    assert_int_equal(a.done.err, BT_EEXIST);
+    assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t"), 0);
+    a.is_done = false;
+    db_insert(env->db, "INSERT INTO t (a) VALUES", 1, vals, N - 1, env_answer_done, &a);
+    env_wait(env, &a.is_done);
+    assert_int_equal(a.done.err, BT_OK);
+    assert_int_equal(a.done.changed, N - 1);
+    assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t"), N - 1);
+}
+
 static void a_statement_longer_than_the_server_takes_is_refused(void **state)
 {
     struct store_env *env = *state;
@@ -204,6 +227,49 @@ static void a_lock_that_is_not_got_in_time_is_asked_for_again(void **state)
     assert_int_equal(holder.done.err, BT_OK);
     assert_int_equal(waiter.done.err, BT_OK);
     assert_int_equal(env_int(env, "SELECT next_id FROM id_range WHERE name = 'a'"), 3);
+}
+
+/* Another node: begins a transaction on our rows, and is stopped in the middle of it. */
+static void stop_inside_a_write(const char *url)
+{
+    struct store_env env;
+    struct env_answer a = { 0 };
+    env_init(&env);
+    env_set(&env, url);
+    if (env_open(&env, STORE_SERVE, NULL) != BT_OK)
+        _exit(1);
+    struct db_list *list = db_list_new(env.db);
+    db_list_add(list, UPDATE_ROW, db_case_row("a", 0), 1, 1);
+    db_list_add(list, "DO SLEEP(0.3)", NULL, 0, DB_ANY);
+    db_list_add(list, UPDATE_ROW, db_case_row("b", 0), 1, 1);
+    db_list_run(env.db, list, env_answer_done, &a);
+    for (uint64_t start = net_clock_us(); ms_since(start) < 200;)
+        net_loop_turn(env.loop, 10);
+    raise(SIGSTOP);
+    _exit(0);
+}
+
+static void a_node_stopped_inside_a_write_holds_others_up_briefly(void **state)
+{
+    struct store_env *env = *state;
+    char url[200];
+    int status;
+    add_rows(env);
+    snprintf(url, sizeof url, "store.url=%s", conf_str(env->conf, "store", "url"));
+    pid_t other = fork();
+    assert_true(other >= 0);
+    if (other == 0)
+        stop_inside_a_write(url);
+    assert_int_equal(waitpid(other, &status, WUNTRACED), other);
+    assert_true(WIFSTOPPED(status));
+    uint64_t start = net_clock_us();
+    assert_int_equal(env_exec(env, UPDATE_ROW, db_case_row("a", 0), 1, 1).err, BT_OK);
+    uint64_t ms = ms_since(start);
+    kill(other, SIGKILL);
+    waitpid(other, &status, 0);
+    assert_in_range(ms, 1000, 3000);
+    assert_int_equal(env_int(env, "SELECT SUM(next_id) FROM id_range"), 3); /* of the other's nothing stands */
+    print_message("held up for %llu ms by a stopped node\n", (unsigned long long)ms);
 }
 
 /* ---- the pool ---------------------------------------------------------------------------------------------------------- */
@@ -501,10 +567,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_query_that_runs_too_long_is_broken_off, setup, teardown),
         cmocka_unit_test_setup_teardown(a_query_that_writes_is_refused_and_so_is_a_write_that_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(a_column_of_numbers_bytes_and_nulls_is_inserted_as_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_duplicate_in_the_last_of_many_rows_leaves_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_statement_longer_than_the_server_takes_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(the_clock_is_the_servers_and_does_not_go_back, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_that_deadlock_are_all_done_in_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lock_that_is_not_got_in_time_is_asked_for_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_node_stopped_inside_a_write_holds_others_up_briefly, setup, teardown),
         cmocka_unit_test_setup_teardown(many_calls_share_few_connections, setup, teardown),
         cmocka_unit_test_setup_teardown(what_waits_too_long_for_a_connection_is_not_begun, setup, teardown),
         cmocka_unit_test_setup_teardown(connections_that_the_server_ended_are_made_again_unseen, setup, teardown),
