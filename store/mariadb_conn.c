@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <errmsg.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -304,7 +303,7 @@ void mariadb_conn_ping(struct mariadb_conn *c)
 
 /* ---- opening --------------------------------------------------------------------------------------------------------- */
 
-static void conn_connect(struct mariadb_conn *c)
+void mariadb_conn_connect(struct mariadb_conn *c)
 {
     mariadb_conn_set_state(c, MARIADB_CONNECTING);
     c->mysql = mysql_init(NULL);
@@ -314,66 +313,6 @@ static void conn_connect(struct mariadb_conn *c)
     }
     op_connect(c);
     mariadb_conn_drive(c);
-}
-
-/* A look-up of a name, which may outlive the wish for it. */
-struct mariadb_resolve {
-    struct mariadb_db *db;
-    struct mariadb_conn *conn; /* NULL: nobody waits any more */
-    char name[256];
-    int code;
-    char addresses[MARIADB_ADDRESSES_MAX][INET6_ADDRSTRLEN];
-    size_t naddresses;
-};
-
-static void resolve_work(void *arg)
-{
-    struct mariadb_resolve *r = arg;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
-    r->code = getaddrinfo(r->name, NULL, &hints, &list);
-    for (struct addrinfo *a = list; r->code == 0 && a != NULL && r->naddresses < MARIADB_ADDRESSES_MAX; a = a->ai_next)
-        if (getnameinfo(a->ai_addr, a->ai_addrlen, r->addresses[r->naddresses], sizeof r->addresses[0], NULL, 0, NI_NUMERICHOST) == 0)
-            r->naddresses++;
-    if (list != NULL)
-        freeaddrinfo(list);
-}
-
-static void resolve_done(void *arg, enum bt_err err)
-{
-    struct mariadb_resolve *r = arg;
-    struct mariadb_conn *c = r->conn;
-    r->db->nresolving--;
-    if (c == NULL) {
-        mariadb_tidy_soon(r->db);
-    } else if (err != BT_OK || r->naddresses == 0) {
-        mariadb_conn_fail(c, CR_UNKNOWN_HOST, r->code != 0 ? gai_strerror(r->code) : "no address");
-    } else {
-        c->resolve = NULL;
-        memcpy(c->host->addresses, r->addresses, sizeof r->addresses);
-        c->host->naddresses = r->naddresses;
-        c->host->next_address = 1;
-        memcpy(c->address, r->addresses[0], sizeof c->address);
-        conn_connect(c);
-    }
-    bt_free(r);
-}
-
-static void conn_resolve(struct mariadb_conn *c, const char *name)
-{
-    struct mariadb_resolve *r = bt_calloc(1, sizeof *r);
-    mariadb_conn_set_state(c, MARIADB_RESOLVING);
-    if (r != NULL) {
-        r->db = c->db;
-        r->conn = c;
-        snprintf(r->name, sizeof r->name, "%s", name);
-    }
-    if (r == NULL || net_work(c->db->loop, resolve_work, resolve_done, r) != BT_OK) {
-        bt_free(r);
-        mariadb_conn_fail(c, CR_OUT_OF_MEMORY, "no memory");
-        return;
-    }
-    c->resolve = r;
-    c->db->nresolving++;
 }
 
 static bool is_numeric(const char *name)
@@ -389,15 +328,15 @@ void mariadb_conn_open(struct mariadb_conn *c)
     mariadb_conn_deadline(c, MARIADB_CONNECT_MS);
     if (!c->is_watch) {
         memcpy(c->address, host->watch.address, sizeof c->address);
-        conn_connect(c);
+        mariadb_conn_connect(c);
     } else if (is_numeric(name)) {
         snprintf(c->address, sizeof c->address, "%s", name);
-        conn_connect(c);
+        mariadb_conn_connect(c);
     } else if (host->next_address < host->naddresses) {
         memcpy(c->address, host->addresses[host->next_address++], sizeof c->address);
-        conn_connect(c);
+        mariadb_conn_connect(c);
     } else {
-        conn_resolve(c, name);
+        mariadb_resolve_start(c, name);
     }
 }
 
@@ -409,9 +348,7 @@ void mariadb_conn_close(struct mariadb_conn *c)
         return;
     net_timer_stop(c->db->loop, &c->timer);
     conn_unwatch(c);
-    if (c->resolve != NULL)
-        c->resolve->conn = NULL;
-    c->resolve = NULL;
+    mariadb_resolve_forget(c);
     if (c->mysql != NULL) {
         if (c->state != MARIADB_IDLE) /* else saying goodbye could wait for a server that does not read */
             op_break_off(c);

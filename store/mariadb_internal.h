@@ -1,16 +1,17 @@
 /*
  * store/mariadb_internal.h: what the files of the MariaDB backend share.
  *
- * mariadb.c        calls become jobs; the queue, the answers, closing
- * mariadb_pool.c   which job runs on which connection, how many there are, up and down
- * mariadb_host.c   the hosts: what each is, which one is used, the server's clock
- * mariadb_conn.c   one connection: its states, the library's calls on the loop
- * mariadb_run.c    one job on one connection: prepare, execute, rows, BEGIN and COMMIT
- * mariadb_stmt.c   prepared statements, parameters, rows
- * mariadb_err.c    what error numbers mean
- * mariadb_look.c   what a server says about itself, and whether it may be used
- * mariadb_url.c    [store] url
- * mariadb_schema.c looking at hosts at the start, creating and upgrading the schema; blocks
+ * mariadb.c          calls become jobs; the queue, the answers, closing
+ * mariadb_pool.c     which job runs on which connection, how many there are, up and down
+ * mariadb_host.c     the hosts: what each is, which one is used, the server's clock
+ * mariadb_conn.c     one connection: its states, the library's calls on the loop
+ * mariadb_resolve.c  the address of a host's name
+ * mariadb_run.c      one job on one connection: prepare, execute, rows, BEGIN and COMMIT
+ * mariadb_stmt.c     prepared statements, parameters, rows
+ * mariadb_err.c      what error numbers mean
+ * mariadb_look.c     what a server says about itself, and whether it may be used
+ * mariadb_url.c      [store] url
+ * mariadb_schema.c   looking at hosts at the start, creating and upgrading the schema; blocks
  */
 #ifndef BT_STORE_MARIADB_INTERNAL_H
 #define BT_STORE_MARIADB_INTERNAL_H
@@ -220,6 +221,7 @@ struct mariadb_conn {
 
 void mariadb_conn_init(struct mariadb_conn *c, struct mariadb_db *db, struct mariadb_host *host, bool is_watch);
 void mariadb_conn_open(struct mariadb_conn *c); /* MARIADB_CLOSED; goes on to MARIADB_IDLE or is lost */
+void mariadb_conn_connect(struct mariadb_conn *c); /* MARIADB_CLOSED, MARIADB_RESOLVING: to c->address */
 /* Close whatever is open, politely if it is idle. No callback of a job, and none of the pool or the host, is called. */
 void mariadb_conn_close(struct mariadb_conn *c);
 void mariadb_conn_deinit(struct mariadb_conn *c); /* MARIADB_CLOSED */
@@ -240,6 +242,12 @@ void mariadb_op_result(struct mariadb_conn *c);
 void mariadb_op_prepare(struct mariadb_conn *c, struct mariadb_stmt *e);
 void mariadb_op_execute(struct mariadb_conn *c, struct mariadb_stmt *e);
 void mariadb_op_rows(struct mariadb_conn *c, struct mariadb_stmt *e);
+
+/* ---- mariadb_resolve.c ----------------------------------------------------------------------------------------------- */
+
+/* Look name up, then connect to its first address; the host keeps the others. MARIADB_CLOSED. */
+void mariadb_resolve_start(struct mariadb_conn *c, const char *name);
+void mariadb_resolve_forget(struct mariadb_conn *c); /* its end is of no use any more; db->nresolving still counts it */
 
 /* ---- mariadb_run.c --------------------------------------------------------------------------------------------------- */
 
