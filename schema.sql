@@ -84,6 +84,7 @@ CREATE TABLE IF NOT EXISTS message (
     sent_ms        BIGINT          NOT NULL,
     kind           INT             NOT NULL,   -- 1 text, 2 edit, 3 recall, 4 membership, 5 application
     refers_to_seq  BIGINT          NOT NULL DEFAULT 0,
+    edited_seq     BIGINT          NOT NULL DEFAULT 0, -- of the edit that its text is from
     digest         BIGINT          NOT NULL,   -- of what was sent, to know a repeat from another message; 0: recalled
     content_type   VARBINARY(128)  NOT NULL,
     body           MEDIUMBLOB      NOT NULL,   -- empty once recalled; an edit keeps its text in the message that it edits

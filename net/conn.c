@@ -177,6 +177,11 @@ uint64_t net_conn_last_read_ms(const struct net_conn *c)
     return c->last_read_ms;
 }
 
+void net_conn_set_limits(struct net_conn *c, const struct net_conn_limits *limits)
+{
+    c->limits = limits;
+}
+
 bool net_conn_is_loopback(const struct net_conn *c)
 {
     static const uint8_t v6_loopback[16] = { [15] = 1 };

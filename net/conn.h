@@ -78,6 +78,9 @@ enum bt_err net_conn_write2(struct net_conn *c, const void *head, size_t head_le
 /* The same, past the limit: for the one last frame that says why a connection is closed. */
 enum bt_err net_conn_write_last(struct net_conn *c, const void *data, size_t len);
 
+/* Other limits from now on; borrowed as long as c lives. */
+void net_conn_set_limits(struct net_conn *c, const struct net_conn_limits *limits);
+
 size_t net_conn_queued(const struct net_conn *c); /* bytes taken and not yet handed to the kernel */
 
 /* Stop or go on reading (back-pressure). What is unconsumed is shown again on resume, on the next turn. */

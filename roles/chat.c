@@ -181,6 +181,9 @@ void chat_apply(struct rpc_call *call, const void *msg, void *self)
         op->look = false; /* its id is made here: an earlier try, if it was done, shows in the state */
         op->except_session = 0;
         op->request_id = req->request_id;
+        op->keep_name = req->keep_name;
+        op->keep_about = req->keep_about;
+        op->keep_join_mode = req->keep_join_mode;
         op->row.client_msg_id = own_msg_id(chat);
         if (rpc_decode(Membership_fields, op->row.body, op->row.body_len, &op->change) != BT_OK) {
             chat_op_end(chat, op, BT_EINTERNAL, NULL);
@@ -238,8 +241,7 @@ static void notify_run(struct chat *chat, struct chat_wait *w, enum bt_err err)
 {
     struct ask *a = (struct ask *)w;
 
-    (void)err; /* as for messages: to whom was known */
-    chat_push_users(chat, &a->push, a->trace);
+    chat_push_users(chat, &a->push, a->trace, err);
     bt_free(a);
 }
 

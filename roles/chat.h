@@ -58,6 +58,8 @@ struct chat_op {
     struct store_message row;   /* its texts point into text[] */
     Membership change;          /* OP_APPLY; its texts point into text[] */
     uint64_t request_id;        /* OP_APPLY CREATED */
+    bool keep_name, keep_about, keep_join_mode; /* OP_APPLY UPDATED: what stays as it stands */
+    uint8_t *merged;            /* OP_APPLY UPDATED: the body and texts with what stays; NULL: not yet */
     bool has_row;               /* OP_APPLY: the user it is about has a member row, which was: */
     struct store_member was;
     size_t size;                /* of this allocation */
@@ -169,18 +171,22 @@ struct chat {
     size_t ntraces, traces_cap;
     uint64_t presence_generation, presence_position;
     bool presence_reading;
+    uint64_t presence_young_ms;        /* until then a new generation may lack proxies that have yet to write their users */
     struct chat_wait *waits, **waits_last;   /* for the next read */
     struct chat_wait *reading;               /* for the read under way */
 
     struct chat_fan *fan;              /* by presence node number */
     uint32_t *fan_used;
     size_t nfan, nfan_used;
+    bool has_lost_everywhere;          /* any proxy may lack pushes */
+    struct net_timer lost_timer;
     uint8_t *event, *push;             /* an encoded event; an encoded PushEvent */
     size_t event_cap, push_cap;
 
     uint64_t solo_sender[64];          /* senders whose repeats met the fence, and until when they are looked up first */
     uint64_t solo_until[64];
 
+    bool is_stopping;                  /* nothing of unknown outcome is tried again */
     void (*idle_cb)(void *arg);        /* draining or stopping: called once nothing is under way */
     void *idle_arg;
     struct net_task idle_task;
@@ -261,6 +267,8 @@ void chat_change_stop(struct chat_conv *c);    /* give up, as chat_batch_stop */
 
 /* chat_apply.c: the rows of a change of a group, from the state that c holds. was: the member row of the user it is about, or NULL. */
 enum bt_err chat_apply_check(struct chat_conv *c, struct chat_op *op, const struct store_member *was, bool *is_change_out, const char **detail_out);
+/* An update, filled up with what stays as it stands now. */
+enum bt_err chat_apply_merge(struct chat_op *op, const struct store_group *now);
 void chat_apply_add(struct chat_conv *c, struct chat_op *op, struct db_list *list);
 void chat_apply_done(struct chat_conv *c, struct chat_op *op); /* the cached state after the commit */
 
@@ -271,6 +279,7 @@ void chat_apply_done(struct chat_conv *c, struct chat_op *op); /* the cached sta
  * waits, else after a read. In the order of the calls.
  */
 void chat_presence_look(struct chat *chat, struct chat_wait *w);
+bool chat_presence_is_young(const struct chat *chat);   /* made anew, and not all proxies have written again */
 bool chat_presence_is_current(const struct chat *chat); /* it would run it at once */
 bool chat_presence_has(const struct chat *chat, uint64_t user_id);
 
@@ -280,7 +289,7 @@ bool chat_presence_next(const struct chat *chat, uint64_t user_id, size_t *at, u
 /* ---- chat_push.c ---------------------------------------------------------------------------------------------------------------- */
 
 void chat_push_op(struct chat *chat, struct chat_op *op);      /* a committed op, or a signal: to the members; takes op */
-void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace); /* to these users, wherever they are */
+void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace, enum bt_err presence_err); /* wherever they are */
 void chat_push_news(const char *address, enum rpc_link_news news, void *chat_arg);
 void chat_push_stop(struct chat *chat);
 

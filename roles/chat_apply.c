@@ -2,7 +2,9 @@
 #include "roles/chat.h"
 
 #include <assert.h>
+#include <string.h>
 
+#include "net/mem.h"
 #include "store/store.h"
 
 /* What the user whom a change is about has to do with the group, as his row said just now. */
@@ -151,6 +153,30 @@ enum bt_err chat_apply_check(struct chat_conv *c, struct chat_op *op, const stru
     return refuse(BT_EINVAL, "no such change", detail_out);
 }
 
+enum bt_err chat_apply_merge(struct chat_op *op, const struct store_group *now)
+{
+    Membership m = op->change;
+    uint8_t *merged;
+    size_t size;
+
+    if (op->keep_name)
+        m.name = rpc_bytes(now->name, now->name_len);
+    if (op->keep_about)
+        m.about = rpc_bytes(now->about, now->about_len);
+    if (op->keep_join_mode)
+        m.join_mode = (JoinMode)now->join_mode;
+    size = rpc_size(Membership_fields, &m);
+    merged = bt_malloc(size > 0 ? size : 1);
+    if (merged == NULL)
+        return BT_ENOMEM;
+    op->row.body_len = (uint32_t)rpc_encode(Membership_fields, &m, merged, size);
+    op->row.body = merged;
+    memset(&op->change, 0, sizeof op->change);
+    bt_free(op->merged); /* an earlier try's: m may have pointed into it, and is encoded by now */
+    op->merged = merged;
+    return rpc_decode(Membership_fields, merged, op->row.body_len, &op->change);
+}
+
 void chat_apply_add(struct chat_conv *c, struct chat_op *op, struct db_list *list)
 {
     const Membership *m = &op->change;
@@ -198,9 +224,9 @@ void chat_apply_add(struct chat_conv *c, struct chat_op *op, struct db_list *lis
     }
 }
 
-static void put(struct chat_conv *c, uint64_t user_id, int32_t role, uint64_t joined_seq)
+static void put(struct chat_conv *c, uint64_t user_id, int32_t role, uint64_t joined_seq, int64_t muted_until_ms)
 {
-    struct chat_member m = { .user_id = user_id, .role = (uint32_t)role, .joined_seq = joined_seq };
+    struct chat_member m = { .user_id = user_id, .role = (uint32_t)role, .joined_seq = joined_seq, .muted_until_ms = muted_until_ms };
 
     if (chat_conv_put_member(c, &m) != BT_OK)
         chat_conv_forget(c); /* no memory: it is read again when there is */
@@ -215,10 +241,10 @@ void chat_apply_done(struct chat_conv *c, struct chat_op *op)
     case MembershipChange_CREATED:
         c->group_exists = true;
         c->join_mode = (int32_t)m->join_mode;
-        put(c, op->row.sender_id, STORE_OWNER, op->row.seq);
+        put(c, op->row.sender_id, STORE_OWNER, op->row.seq, 0);
         break;
     case MembershipChange_JOINED:
-        put(c, m->user_id, STORE_MEMBER, op->row.seq);
+        put(c, m->user_id, STORE_MEMBER, op->row.seq, op->has_row ? op->was.muted_until_ms : 0);
         break;
     case MembershipChange_LEFT:
     case MembershipChange_KICKED:

@@ -116,6 +116,15 @@ static void batch_fail(struct chat_batch *b, enum bt_err err)
     batch_end(b);
 }
 
+/* Try again after a while; when the role stops, give up: the senders are told UNKNOWN. */
+static void arm(struct chat_batch *b, net_timer_cb *retry)
+{
+    if (b->chat->is_stopping)
+        batch_fail(b, BT_EUNSURE);
+    else
+        net_timer_start(b->chat->env.loop, &b->retry, chat_backoff_ms(b->tries++), retry, b);
+}
+
 void chat_committed(struct chat_conv *c, struct chat_op *op)
 {
     const struct store_message *m = &op->row;
@@ -134,9 +143,11 @@ void chat_committed(struct chat_conv *c, struct chat_op *op)
 /* ---- the fence ---------------------------------------------------------------------------------------------------------------- */
 
 /* The next try of an op that the fence threw back. Its place is before everything that its conversation still holds. */
-static void try_again(struct chat_op *op, struct chat_ops *back)
+static void try_again(struct chat_op *op, bool has_moved, struct chat_ops *back)
 {
-    if (++op->tries < CHAT_TRIES)
+    if (op->tries < CHAT_TRIES && (op->tries == 0 || has_moved)) /* an innocent one counts once: it has been looked up */
+        op->tries++;
+    if (op->tries < CHAT_TRIES)
         chat_ops_push(back, op);
     else
         chat_op_end(op->conv->chat, op, BT_ECONFLICT, "another node writes this conversation too");
@@ -151,13 +162,14 @@ static void settle(struct chat_batch *b)
         struct chat_conv *c = b->convs[k];
         struct chat_ops back;
         uint64_t head = c->head_seq;
+        bool has_moved = b->found[b->n + k].seq != 0; /* somebody else writes here, or an unheard try of ours did */
         chat_ops_init(&back);
         while (b->ops.first != NULL && b->ops.first->conv == c) {
             struct chat_op *op = chat_ops_pop(&b->ops);
             const struct store_message_id *at = &b->found[i++];
             if (at->seq == 0) {
                 op->is_unsure = false;
-                try_again(op, &back);
+                try_again(op, has_moved, &back);
             } else if (at->seq > head && at->digest == op->row.digest) {
                 op->row.seq = at->seq; /* written by a try of which nothing was heard, or through another node: push it (again) */
                 op->row.sent_ms = at->sent_ms;
@@ -167,7 +179,8 @@ static void settle(struct chat_batch *b)
                 chat_answer_known(chat, op, at->seq, at->digest, at->sent_ms);
             }
         }
-        if (b->found[b->n + k].seq != 0) { /* somebody else writes here, or an unheard try of ours did */
+        if (has_moved) {
+            rpc_refresh(chat->env.rpc); /* who owns it by now? */
             c->solo_until_ms = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
             chat_conv_forget(c);
         }
@@ -201,7 +214,7 @@ static void settle_done(enum bt_err err, const struct db_rows *rows, void *arg)
     if (b->settle_err == BT_OK)
         settle(b);
     else
-        net_timer_start(b->chat->env.loop, &b->retry, chat_backoff_ms(b->tries++), settle_retry, b);
+        arm(b, settle_retry);
 }
 
 /* Ask what stands under the ids of the batch, and whether somebody else has written the next seq of its conversations. */
@@ -231,16 +244,26 @@ static void settle_retry(void *arg)
 {
     struct chat_batch *b = arg;
 
+    for (struct chat_op *op = b->ops.first; op != NULL; op = op->next)
+        chat_op_expire(op);
     for (size_t i = 0; i < b->n + b->nconvs; i++)
         b->found[i].seq = 0;
     settle_start(b);
 }
 
+static void fence_met(struct chat_batch *b);
+
+static void fence_retry(void *arg)
+{
+    fence_met(arg);
+}
+
 static void fence_met(struct chat_batch *b)
 {
-    b->found = bt_calloc(b->n + b->nconvs, sizeof *b->found);
-    if (b->found == NULL) {
-        batch_fail(b, BT_ENOMEM);
+    if (b->found == NULL)
+        b->found = bt_calloc(b->n + b->nconvs, sizeof *b->found);
+    if (b->found == NULL) { /* not a refusal: an earlier try may have been done */
+        arm(b, fence_retry);
         return;
     }
     log_debug("fence: a batch of %zu messages in %zu conversations met rows that stand", b->n, b->nconvs);
@@ -284,7 +307,7 @@ static void batch_done(const struct db_done *done, void *arg)
         }
         break; /* this try did nothing, but an earlier one may have */
     }
-    net_timer_start(b->chat->env.loop, &b->retry, chat_backoff_ms(b->tries++), batch_retry, b);
+    arm(b, batch_retry);
 }
 
 static void batch_write(struct chat_batch *b)
@@ -314,7 +337,7 @@ static void take_ops(struct chat_batch *b, struct chat_conv *c, size_t max)
     int64_t now_ms = store_now_ms(chat->env.store), ms = c->head_ms > now_ms ? c->head_ms : now_ms;
     uint64_t seq = c->head_seq;
 
-    while (max > 0 && c->ready.first != NULL) {
+    while (max > 0 && b->bytes < chat->set.batch_bytes && c->ready.first != NULL) {
         struct chat_op *op = chat_ops_pop(&c->ready);
         if (op->call != NULL && op->twins == NULL && (rpc_call_is_dead(op->call) || rpc_call_left_ms(op->call) == 0)) {
             chat_op_end(chat, op, rpc_call_is_dead(op->call) ? BT_ECANCELLED : BT_ETIMEOUT, NULL);
@@ -358,6 +381,7 @@ static void batch_start(struct chat *chat)
         bt_free(b);
         while ((op = chat_ops_pop(&c->ready)) != NULL)
             chat_op_end(chat, op, BT_ENOMEM, NULL);
+        chat_conv_run(c);
         return;
     }
     b->chat = chat;
@@ -393,6 +417,7 @@ void chat_batch_stop(struct chat *chat)
 {
     struct chat_batch *b, *next;
 
+    chat->is_stopping = true;
     for (b = chat->flying; b != NULL; b = next) {
         next = b->next;
         if (net_timer_is_running(&b->retry)) {
@@ -406,5 +431,6 @@ void chat_batch_stop(struct chat *chat)
         struct chat_op *op;
         while ((op = chat_ops_pop(&c->ready)) != NULL)
             chat_op_end(chat, op, BT_ECLOSING, NULL);
+        chat_conv_run(c);
     }
 }

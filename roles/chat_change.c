@@ -76,6 +76,10 @@ static void change_done(const struct db_done *done, void *arg)
         }
         break;
     }
+    if (c->chat->is_stopping) {
+        end(c, op, BT_EUNSURE, "written perhaps; send it again");
+        return;
+    }
     chat_op_expire(op);
     net_timer_start(c->chat->env.loop, &c->retry, chat_backoff_ms(op->tries < 5 ? op->tries++ : op->tries), change_write, c);
 }
@@ -100,7 +104,7 @@ static void change_write(void *conv_arg)
         add_first(c, list);
         break;
     case OP_EDIT: /* the text lives in the message that is edited, so that one recall empties everything */
-        store_message_add_replace(list, c->hi, c->lo, row.refers_to_seq, row.content_type, row.content_type_len, row.body, row.body_len);
+        store_message_add_replace(list, &row);
         row.content_type_len = row.body_len = 0;
         break;
     case OP_RECALL:

@@ -42,6 +42,17 @@ void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint
     chat_op_free(chat, op);
 }
 
+/* It stands by a try of this node whose outcome was not heard: nobody has been told of it yet. */
+static void found_unheard(struct chat_conv *c, struct chat_op *op, struct store_message_id id)
+{
+    op->is_unsure = false;
+    op->row.seq = id.seq;
+    op->row.sent_ms = id.sent_ms;
+    if (op->kind == OP_APPLY && (op->change.change == MembershipChange_LEFT || op->change.change == MembershipChange_KICKED))
+        op->also_push = op->change.user_id;
+    chat_committed(c, op);
+}
+
 static void look_done(enum bt_err err, const struct db_rows *rows, void *arg)
 {
     struct chat_op *op = arg;
@@ -52,6 +63,8 @@ static void look_done(enum bt_err err, const struct db_rows *rows, void *arg)
     op->look = false;
     if (err != BT_OK) {
         chat_op_end(chat, op, op->is_unsure ? BT_EUNSURE : err, NULL);
+    } else if (rows->nrows > 0 && op->is_unsure && (uint64_t)store_message_id_of(rows, 0).digest == op->row.digest) {
+        found_unheard(c, op, store_message_id_of(rows, 0));
     } else if (rows->nrows > 0) {
         struct store_message_id id = store_message_id_of(rows, 0);
         chat_set_solo(chat, op->row.sender_id);
@@ -113,13 +126,26 @@ static void verify_done(enum bt_err err, const struct db_rows *rows, void *arg)
     if (err != BT_OK) {
         chat_op_end(c->chat, op, BT_EDOWN, NULL);
     } else {
+        chat_ops_unshift(&c->waiting, op);
         if (head == c->head_seq)
             c->known_ms = net_now_ms(c->chat->env.loop);
         else
-            chat_conv_forget(c);
-        chat_ops_unshift(&c->waiting, op);
+            chat_conv_forget(c); /* ready ops go back before it: they came before it */
     }
     chat_conv_unbusy(c);
+}
+
+/* Another owner may have changed a group since it was last known to stand as it is known here. */
+static bool is_unverified(const struct chat_conv *c, const struct chat_op *op)
+{
+    return c->lo == 0 && !op->is_verified && net_now_ms(c->chat->env.loop) >= c->known_ms + CHAT_FRESH_MS;
+}
+
+static void verify(struct chat_conv *c, struct chat_op *op)
+{
+    op->is_verified = true;
+    c->busy = op;
+    store_message_newest(c->chat->env.store, c->hi, c->lo, 1, verify_done, op);
 }
 
 /*
@@ -130,10 +156,8 @@ static void refuse(struct chat_conv *c, struct chat_op *op, enum bt_err err, con
 {
     bool was_busy;
 
-    if (c->lo == 0 && !op->is_verified && net_now_ms(c->chat->env.loop) >= c->known_ms + CHAT_FRESH_MS) {
-        op->is_verified = true;
-        c->busy = op;
-        store_message_newest(c->chat->env.store, c->hi, c->lo, 1, verify_done, op);
+    if (is_unverified(c, op)) {
+        verify(c, op);
         return;
     }
     was_busy = c->busy == op;
@@ -204,6 +228,10 @@ static enum bt_err may_refer(const struct chat_conv *c, const struct chat_op *op
 
     if (m->sender_id != op->row.sender_id) {
         member = c->lo == 0 ? chat_conv_member(c, op->row.sender_id) : NULL;
+        if (member != NULL && m->seq < member->joined_seq) {
+            *detail = "no such message";
+            return BT_ENOTFOUND;
+        }
         if (op->kind == OP_EDIT || member == NULL || member->role < STORE_ADMIN) {
             *detail = "this is another's message";
             return BT_EDENIED;
@@ -304,6 +332,26 @@ static void check_write(struct chat_conv *c, struct chat_op *op)
         store_message_at(chat->env.store, c->hi, c->lo, op->row.refers_to_seq, refer_done, op);
 }
 
+/* What an update leaves out stays: read here, and fenced like all else by the seq that the conversation is at. */
+static void apply_group_done(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    struct chat_op *op = arg;
+    struct chat_conv *c = op->conv;
+    struct store_group now;
+
+    assert(c->busy == op);
+    if (err == BT_OK && rows->nrows > 0) {
+        now = store_group_of(rows);
+        err = chat_apply_merge(op, &now);
+    }
+    if (err != BT_OK) {
+        chat_op_end(c->chat, op, err, NULL);
+        chat_conv_unbusy(c);
+        return;
+    }
+    store_conversation_member(c->chat->env.store, c->hi, c->lo, op->row.sender_id, apply_member_done, op);
+}
+
 static void check_apply(struct chat_conv *c, struct chat_op *op)
 {
     if (op->look) { /* an earlier try of this very op may stand */
@@ -311,7 +359,10 @@ static void check_apply(struct chat_conv *c, struct chat_op *op)
         return;
     }
     c->busy = op;
-    store_conversation_member(c->chat->env.store, c->hi, c->lo, op->change.user_id, apply_member_done, op);
+    if (op->change.change == MembershipChange_UPDATED)
+        store_conversation_group(c->chat->env.store, c->hi, apply_group_done, op);
+    else
+        store_conversation_member(c->chat->env.store, c->hi, c->lo, op->change.user_id, apply_member_done, op);
 }
 
 static void check_signal(struct chat_conv *c, struct chat_op *op)
@@ -319,6 +370,10 @@ static void check_signal(struct chat_conv *c, struct chat_op *op)
     const char *detail = NULL;
     enum bt_err err = may_write(c, op->row.sender_id, &detail);
 
+    if (err == BT_OK && is_unverified(c, op)) { /* nothing is written, so nothing fences it */
+        verify(c, op);
+        return;
+    }
     if (err != BT_OK) {
         refuse(c, op, err, detail);
         return;
@@ -329,7 +384,7 @@ static void check_signal(struct chat_conv *c, struct chat_op *op)
 
 void chat_check(struct chat_conv *c, struct chat_op *op)
 {
-    if (op->call != NULL && !op->is_unsure && (rpc_call_is_dead(op->call) || rpc_call_left_ms(op->call) == 0)) {
+    if (op->call != NULL && op->twins == NULL && !op->is_unsure && (rpc_call_is_dead(op->call) || rpc_call_left_ms(op->call) == 0)) {
         chat_op_end(c->chat, op, rpc_call_is_dead(op->call) ? BT_ECANCELLED : BT_ETIMEOUT, NULL);
         return;
     }

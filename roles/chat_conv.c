@@ -316,8 +316,10 @@ static void load_members_done(enum bt_err err, const struct db_rows *rows, void 
 {
     struct chat_conv *c = arg;
 
-    c->nmembers = 0;
-    c->online_known = false;
+    if (err == BT_OK) {
+        c->nmembers = 0;
+        c->online_known = false;
+    }
     for (size_t r = 0; err == BT_OK && r < rows->nrows; r++) {
         struct store_member m = store_member_of(rows, r);
         err = chat_conv_put_member(c, &(struct chat_member){ m.user_id, m.muted_until_ms, m.joined_seq, (uint32_t)m.role });

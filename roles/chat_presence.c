@@ -13,6 +13,8 @@
 #define LOG_MODULE "chat"
 #include "net/log.h"
 
+enum { YOUNG_MS = 3000 }; /* proxies see a new generation within a second, and write their users again */
+
 static size_t home_of(const struct chat *chat, uint64_t user_id)
 {
     uint64_t x = user_id * UINT64_C(0x9e3779b97f4a7c15);
@@ -137,6 +139,8 @@ static void apply(struct chat *chat, const struct presence_item *item)
 static enum bt_err apply_all(struct chat *chat, const struct presence_delta *delta)
 {
     if (delta->is_full) {
+        if (chat->presence_generation != 0 && chat->presence_generation != delta->generation)
+            chat->presence_young_ms = net_now_ms(chat->env.loop) + YOUNG_MS;
         if (chat->traces_cap > 0)
             memset(chat->traces, 0, chat->traces_cap * sizeof *chat->traces);
         chat->ntraces = 0;
@@ -164,7 +168,7 @@ static void read_done(enum bt_err err, const struct presence_delta *delta, void 
     if (err == BT_OK)
         err = apply_all(chat, delta);
     if (err != BT_OK)
-        log_warn("presence can't be read: %s; pushing to whom was known", bt_err_text(err));
+        log_warn("presence can't be read: %s; pushing by asking every proxy", bt_err_text(err));
     while ((w = chat->reading) != NULL) {
         chat->reading = w->next;
         w->run(chat, w, err);
@@ -182,6 +186,11 @@ static void read_start(struct chat *chat)
     chat->waits_last = &chat->waits;
     chat->presence_reading = true;
     presence_read(chat->env.presence, chat->presence_generation, chat->presence_position, read_done, chat);
+}
+
+bool chat_presence_is_young(const struct chat *chat)
+{
+    return net_now_ms(chat->env.loop) < chat->presence_young_ms;
 }
 
 bool chat_presence_is_current(const struct chat *chat)

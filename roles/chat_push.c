@@ -13,7 +13,83 @@
 #define LOG_MODULE "chat"
 #include "net/log.h"
 
-enum { LARGE_GROUP = 64 }; /* members, from which on a group keeps a list of those who are connected */
+enum {
+    LARGE_GROUP = 64,     /* members, from which on a group keeps a list of those who are connected */
+    LOST_RETRY_MS = 1000,
+};
+
+/* ---- lost pushes ---------------------------------------------------------------------------------------------------------------- */
+
+static bool is_proxy(const struct registry_node *node)
+{
+    return (node->roles & 1u << RPC_ROLE_PROXY) != 0;
+}
+
+static const struct registry_node *live_proxy(struct chat *chat, const char *address)
+{
+    size_t n;
+    const struct registry_node *nodes = rpc_nodes(chat->env.rpc, &n);
+
+    for (size_t i = 0; i < n; i++)
+        if (is_proxy(&nodes[i]) && strcmp(nodes[i].address, address) == 0)
+            return &nodes[i];
+    return NULL;
+}
+
+/* Its sessions compare positions then. True: it is told, or it is gone with all its sessions. */
+static bool tell_lost(struct chat *chat, const char *address)
+{
+    const struct rpc_ctx ctx = { 0 };
+
+    return live_proxy(chat, address) == NULL || rpc_event_to(chat->env.rpc, address, RPC_PROXY_PUSH_LOST, &ctx, NULL, 0) == BT_OK;
+}
+
+static void tell_all_lost(struct chat *chat)
+{
+    size_t n;
+    const struct registry_node *nodes = rpc_nodes(chat->env.rpc, &n);
+    const struct rpc_ctx ctx = { 0 };
+
+    chat->has_lost_everywhere = false;
+    for (size_t i = 0; i < n; i++)
+        if (is_proxy(&nodes[i]) && rpc_event_to(chat->env.rpc, nodes[i].address, RPC_PROXY_PUSH_LOST, &ctx, NULL, 0) != BT_OK)
+            chat->has_lost_everywhere = true;
+}
+
+static void lost_retry(void *arg)
+{
+    struct chat *chat = arg;
+    bool is_left;
+
+    if (chat->has_lost_everywhere)
+        tell_all_lost(chat);
+    is_left = chat->has_lost_everywhere;
+    for (size_t i = 0; i < chat->nfan; i++)
+        if (chat->fan[i].has_lost) {
+            chat->fan[i].has_lost = !tell_lost(chat, presence_node(chat->env.presence, (uint32_t)i)->address);
+            is_left |= chat->fan[i].has_lost;
+        }
+    if (is_left)
+        net_timer_start(chat->env.loop, &chat->lost_timer, LOST_RETRY_MS, lost_retry, chat);
+}
+
+static void lost_soon(struct chat *chat)
+{
+    if (!net_timer_is_running(&chat->lost_timer) && !chat->is_stopping)
+        net_timer_start(chat->env.loop, &chat->lost_timer, LOST_RETRY_MS, lost_retry, chat);
+}
+
+static void lost_at(struct chat *chat, uint32_t node)
+{
+    chat->fan[node].has_lost = true;
+    lost_soon(chat);
+}
+
+static void lost_everywhere(struct chat *chat)
+{
+    chat->has_lost_everywhere = true;
+    lost_soon(chat);
+}
 
 /* ---- receivers ---------------------------------------------------------------------------------------------------------------- */
 
@@ -51,14 +127,16 @@ static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
 {
     struct chat_fan *f;
 
-    if (fan_reach(chat, node) != BT_OK)
+    if (fan_reach(chat, node) != BT_OK) {
+        lost_everywhere(chat);
         return;
+    }
     f = &chat->fan[node];
     if (f->n == f->cap) {
         size_t cap = f->cap != 0 ? f->cap * 2 : 8;
         uint64_t *users = bt_realloc(f->users, cap * sizeof *users);
         if (users == NULL) {
-            f->has_lost = true;
+            lost_at(chat, node);
             return;
         }
         f->users = users;
@@ -159,10 +237,10 @@ static void send_to(struct chat *chat, uint32_t node, const struct rpc_ctx *ctx,
 
     if (err == BT_OK)
         err = rpc_event_to(chat->env.rpc, address, RPC_PROXY_PUSH, ctx, chat->push, len);
-    if (err == BT_EBUSY || err == BT_ENOMEM)
-        chat->fan[node].has_lost = true;
-    else if (err != BT_OK)
+    if (err != BT_OK) {
         log_debug("push to %s: %s", address, bt_err_text(err));
+        lost_at(chat, node);
+    }
 }
 
 static void send_all(struct chat *chat, const PushEvent *push, uint64_t trace)
@@ -206,12 +284,56 @@ static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, Pus
     return err;
 }
 
+/* ---- without presence ------------------------------------------------------------------------------------------------------------ */
+
+/* To every live proxy: each knows who of them is connected to it. */
+static void send_everywhere(struct chat *chat, const PushEvent *push, uint64_t trace)
+{
+    const struct rpc_ctx ctx = { .trace = trace };
+    size_t n, len = 0;
+    const struct registry_node *nodes = rpc_nodes(chat->env.rpc, &n);
+    enum bt_err err = encode(PushEvent_fields, push, &chat->push, &chat->push_cap, &len);
+
+    if (err != BT_OK)
+        lost_everywhere(chat);
+    for (size_t i = 0; err == BT_OK && i < n; i++)
+        if (is_proxy(&nodes[i]) && rpc_event_to(chat->env.rpc, nodes[i].address, RPC_PROXY_PUSH, &ctx, chat->push, len) != BT_OK)
+            lost_everywhere(chat);
+}
+
+static void ask_everywhere(struct chat *chat, const struct chat_op *op)
+{
+    const struct chat_conv *c = op->conv;
+    uint64_t seq = op->kind == OP_SIGNAL ? UINT64_MAX : op->row.seq, *users = bt_malloc((c->nmembers + 3) * sizeof *users);
+    PushEvent push = { 0 };
+    size_t n = 0;
+
+    if (users == NULL || encode_event(chat, op, &push) != BT_OK) {
+        bt_free(users);
+        lost_everywhere(chat);
+        return;
+    }
+    for (size_t i = 0; i < c->nmembers; i++)
+        if (c->members[i].joined_seq <= seq)
+            users[n++] = c->members[i].user_id;
+    if (c->lo != 0 && c->nmembers == 0) {
+        users[n++] = c->hi;
+        users[n++] = c->lo;
+    }
+    if (op->also_push != 0)
+        users[n++] = op->also_push;
+    push.users = rpc_bytes(users, n * sizeof users[0]);
+    send_everywhere(chat, &push, op->trace);
+    bt_free(users);
+}
+
 /*
  * Where the sender's own proxy holds receivers too, his answer and their push are one frame. Else nothing is done here.
  */
 static void answer_with_push(struct chat *chat, struct chat_op *op, const PushEvent *push)
 {
-    const char *caller = op->call != NULL ? rpc_call_node(op->call) : NULL;
+    enum { SURE_MS = 1000 }; /* an answer that comes after the deadline is dropped, and the push would be with it */
+    const char *caller = rpc_call_left_ms(op->call) >= SURE_MS ? rpc_call_node(op->call) : NULL;
     uint8_t head[4 + 32];
     size_t n, i, len = 0;
     uint32_t node;
@@ -237,7 +359,8 @@ static void answer_with_push(struct chat *chat, struct chat_op *op, const PushEv
 static void lose_all(struct chat *chat)
 {
     for (size_t i = 0; i < chat->nfan_used; i++)
-        chat->fan[chat->fan_used[i]].has_lost = true;
+        lost_at(chat, chat->fan_used[i]);
+    chat->nfan_used = 0;
 }
 
 static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence_err)
@@ -246,55 +369,66 @@ static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence
     struct chat_conv *c = op->conv;
     PushEvent push = { 0 };
 
-    (void)presence_err; /* then it goes to whom was known, and proxies tell everyone to compare positions */
     fan_clear(chat);
-    fan_members(c, op->kind == OP_SIGNAL ? 0 : op->row.seq);
-    if (op->also_push != 0)
-        fan_user(chat, op->also_push);
-    if (chat->nfan_used > 0 && encode_event(chat, op, &push) != BT_OK) {
-        lose_all(chat);
-        chat->nfan_used = 0;
+    if (presence_err != BT_OK || chat_presence_is_young(chat)) {
+        chat_op_reply(op);
+        ask_everywhere(chat, op);
+    } else {
+        fan_members(c, op->kind == OP_SIGNAL ? 0 : op->row.seq);
+        if (op->also_push != 0)
+            fan_user(chat, op->also_push);
+        if (chat->nfan_used > 0 && encode_event(chat, op, &push) != BT_OK)
+            lose_all(chat);
+        if (op->kind != OP_APPLY && op->call != NULL)
+            answer_with_push(chat, op, &push);
+        chat_op_reply(op);
+        send_all(chat, &push, op->trace);
     }
-    if (op->kind != OP_APPLY && op->call != NULL)
-        answer_with_push(chat, op, &push);
-    chat_op_reply(op);
-    send_all(chat, &push, op->trace);
     c->pins--;
     chat_op_free(chat, op);
 }
 
-/* The sender does not wait for a read of presence: only where none is needed does his answer carry the push. */
+/*
+ * The sender does not wait for a read of presence: only where none is needed does his answer carry the push. But who takes text back
+ * does: what waits to be pushed before his recall still carries it.
+ */
 void chat_push_op(struct chat *chat, struct chat_op *op)
 {
-    if (!chat_presence_is_current(chat))
+    if (!chat_presence_is_current(chat) && op->kind != OP_RECALL && op->kind != OP_EDIT)
         chat_op_reply(op);
     op->wait.run = push_op;
     chat_presence_look(chat, &op->wait);
 }
 
-void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace)
+void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace, enum bt_err presence_err)
 {
     fan_clear(chat);
+    if (presence_err != BT_OK || chat_presence_is_young(chat)) {
+        send_everywhere(chat, push, trace);
+        return;
+    }
     for (size_t i = 0; i < push->users.len / 8; i++)
         fan_user(chat, rpc_bytes_u64(push->users, i));
     send_all(chat, push, trace);
 }
 
+/* A link has room again, stands again, or broke, perhaps with pushes that waited for it. */
 void chat_push_news(const char *address, enum rpc_link_news news, void *chat_arg)
 {
     struct chat *chat = chat_arg;
-    const struct rpc_ctx ctx = { 0 };
 
-    if (news != RPC_LINK_DRAINED)
-        return; /* a proxy sees for itself that the link broke */
     for (size_t i = 0; i < chat->nfan; i++)
-        if (chat->fan[i].has_lost && strcmp(presence_node(chat->env.presence, (uint32_t)i)->address, address) == 0 &&
-            rpc_event_to(chat->env.rpc, address, RPC_PROXY_PUSH_LOST, &ctx, NULL, 0) == BT_OK)
-            chat->fan[i].has_lost = false;
+        if (chat->fan[i].cap > 0 && strcmp(presence_node(chat->env.presence, (uint32_t)i)->address, address) == 0) {
+            if (news == RPC_LINK_BROKE)
+                lost_at(chat, (uint32_t)i);
+            else if (chat->fan[i].has_lost)
+                chat->fan[i].has_lost = !tell_lost(chat, address);
+        }
 }
 
 void chat_push_stop(struct chat *chat)
 {
+    net_timer_stop(chat->env.loop, &chat->lost_timer);
     for (size_t i = 0; i < chat->nfan; i++)
         bt_free(chat->fan[i].users);
     bt_free(chat->fan);

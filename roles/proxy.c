@@ -12,6 +12,7 @@
 
 #include "net/layer_proxy.h"
 #include "net/mem.h"
+#include "net/own_address.h"
 #include "proto/proxy_methods.h"
 #include "store/presence.h"
 
@@ -38,6 +39,7 @@ static const struct conf_key proxy_keys[] = {
 
 enum {
     SWEEP_EVERY_MS = 1000,
+    GUEST_FRAME_MAX = 4096,
     DRAIN_STEP_MS = 20,
     DRAIN_QUIET_MS = 1000, /* a client that was told where to go may still ask */
     LINGER_MS = 2000,
@@ -80,9 +82,9 @@ static void sweep(void *arg)
 
     for (c = proxy->clients; c != NULL; c = next) {
         uint64_t quiet_ms = now_ms - net_conn_last_read_ms(rpc_link_conn(c->link));
-        uint32_t limit_ms = c->state == CLIENT_NEW ? proxy->set.hello_timeout_ms : proxy->set.idle_timeout_ms;
+        bool is_mute = c->state == CLIENT_NEW && now_ms - c->since_s * UINT64_C(1000) >= proxy->set.hello_timeout_ms + UINT64_C(1000);
         next = c->next;
-        if (quiet_ms >= limit_ms && c->state != CLIENT_LEAVING && rpc_link_open_calls(c->link) == 0) {
+        if ((is_mute || quiet_ms >= proxy->set.idle_timeout_ms) && c->state != CLIENT_LEAVING && rpc_link_open_calls(c->link) == 0) {
             log_debug("client %u: nothing came for %llu ms, closing", net_conn_id(rpc_link_conn(c->link)), (unsigned long long)quiet_ms);
             proxy_unbind(c);
             c->state = CLIENT_LEAVING;
@@ -109,12 +111,14 @@ static void read_settings(struct proxy *proxy)
         .drain_spread_ms = (uint32_t)conf_int(conf, "proxy", "drain_spread_ms"),
         .test_layer = conf_str(conf, "proxy", "test_layer")[0] == 'x',
     };
-    proxy->limits = (struct rpc_link_limits){
+    proxy->guest_limits = proxy->limits = (struct rpc_link_limits){
         .max_frame_bytes = max_frame,
         .max_calls = (uint32_t)conf_int(conf, "proxy", "max_calls"),
         .allowed_flags = RPC_FLAGS_CLIENT,
         .net = { .out_high_bytes = out_high, .out_low_bytes = out_high / 4, .in_max_bytes = max_frame + RPC_LENGTH_SIZE },
     };
+    proxy->guest_limits.max_frame_bytes = GUEST_FRAME_MAX; /* a name, a password, a token: no more is kept for a stranger */
+    proxy->guest_limits.net.in_max_bytes = GUEST_FRAME_MAX + RPC_LENGTH_SIZE;
 }
 
 static bool is_loopback(const char *address)
@@ -125,6 +129,7 @@ static bool is_loopback(const char *address)
 static enum bt_err listen_for_clients(struct proxy *proxy, char *why, size_t why_size)
 {
     const char *address = conf_str(proxy->env.conf, "proxy", "listen"), *advertise = conf_str(proxy->env.conf, "proxy", "advertise");
+    char told[64];
     enum bt_err err = net_listen(proxy->env.loop, address, proxy_client_accept, proxy, &proxy->listener);
 
     if (err != BT_OK) {
@@ -136,7 +141,13 @@ static enum bt_err listen_for_clients(struct proxy *proxy, char *why, size_t why
     }
     if (!is_loopback(address))
         log_warn("clients connect to %s without encryption: passwords and messages can be read on the way; keep it behind a TLS terminator or a private network", address);
-    rpc_set_client_address(proxy->env.rpc, advertise[0] != '\0' ? advertise : net_listener_address(proxy->listener));
+    err = net_own_address(net_listener_address(proxy->listener), advertise, told, sizeof told);
+    if (err != BT_OK) {
+        snprintf(why, why_size, "[proxy] advertise = %s: not an address like 192.0.2.1:7400", advertise);
+        net_listener_close(proxy->listener);
+        return err;
+    }
+    rpc_set_client_address(proxy->env.rpc, told);
     return BT_OK;
 }
 
@@ -183,15 +194,13 @@ static void finish_all(struct proxy *proxy)
     }
 }
 
-/* Clients that know where to go are gone, or ask nothing any more. */
+/* Clients that know where to go are gone, or ask nothing any more, or have had their time. */
 static bool is_quiet(const struct proxy *proxy)
 {
     uint64_t now_ms = net_now_ms(proxy->env.loop);
     DirectoryEntry other;
 
-    if (proxy->nforwards > 0)
-        return false;
-    if (proxy_others(proxy, &other, 1, false) == 0)
+    if (now_ms >= proxy->drain_until_ms || proxy_others(proxy, &other, 1, false) == 0)
         return true; /* nowhere to go: they wait for us to come back */
     for (const struct proxy_client *c = proxy->clients; c != NULL; c = c->next)
         if (c->state == CLIENT_BOUND && now_ms - net_conn_last_read_ms(rpc_link_conn(c->link)) < DRAIN_QUIET_MS)
@@ -211,7 +220,12 @@ static void drain_step(void *arg)
         if (c->state != CLIENT_LEAVING)
             proxy_go_away(c, proxy->set.drain_spread_ms);
     }
-    if (proxy->drain_next != NULL || (!is_quiet(proxy) && proxy->nclients > 0)) {
+    if (proxy->drain_next != NULL)
+        proxy->drain_until_ms = net_now_ms(proxy->env.loop) + proxy->set.drain_spread_ms;
+    if (proxy->drain_next == NULL && is_quiet(proxy)) /* no new calls; what was taken is answered */
+        for (struct proxy_client *c = proxy->clients; c != NULL; c = c->next)
+            c->state = CLIENT_LEAVING;
+    if (proxy->drain_next != NULL || proxy->nforwards > 0 || (!is_quiet(proxy) && proxy->nclients > 0)) {
         net_timer_start(proxy->env.loop, &proxy->drain_timer, DRAIN_STEP_MS, drain_step, proxy);
         return;
     }

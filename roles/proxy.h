@@ -45,6 +45,7 @@ struct proxy_client {
     struct proxy_binding *binding;             /* CLIENT_BINDING: its login or logout */
     uint8_t state;                             /* enum proxy_client_state */
     uint8_t refusals;                          /* logins refused */
+    uint32_t since_s;                          /* net_now_ms() / 1000 when it connected */
     bool wants_resync;                         /* in proxy->resyncing's round */
 };
 
@@ -53,6 +54,7 @@ struct proxy_user {
     struct proxy_user *hash_next;
     struct proxy_client *clients;
     uint64_t user_id;
+    bool is_told;                              /* friends were told that he came */
 };
 
 struct proxy_settings {
@@ -63,7 +65,7 @@ struct proxy_settings {
 struct proxy {
     struct role_env env;
     struct proxy_settings set;
-    struct rpc_link_limits limits;
+    struct rpc_link_limits limits, guest_limits; /* of who has logged in, and of who has not */
     struct net_listener *listener;
     struct net_trusted *trusted;               /* who may say whom a connection comes from */
     struct proxy_client *clients;              /* newest first */
@@ -87,6 +89,7 @@ struct proxy {
     struct net_timer drain_timer;
     struct proxy_client *drain_next;           /* the next to be told to go */
     bool is_seeing_off;                        /* drain: some have not been told, or still ask */
+    uint64_t drain_until_ms;                   /* then nothing more is taken */
     void (*idle_cb)(void *arg);                /* nothing is under way any more */
     void *idle_arg;
     struct net_task idle_task;
@@ -108,6 +111,9 @@ void proxy_client_accept(struct net_conn *c, void *proxy_arg);
 
 /* Tell why, then close after what is queued has left. The client is unbound at once. */
 void proxy_client_end(struct proxy_client *client, SessionEnd why);
+
+/* A password was refused: closes the connection when that was one too many. */
+void proxy_client_refused(struct proxy_client *client);
 
 /* ---- proxy_forward.c --------------------------------------------------------------------------------------------------------- */
 

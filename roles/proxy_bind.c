@@ -126,7 +126,7 @@ void proxy_unbind(struct proxy_client *client)
     if (u->clients != NULL)
         return;
     presence_set(proxy->env.presence, u->user_id, false, NULL, NULL);
-    if (!proxy->is_stopping)
+    if (!proxy->is_stopping && u->is_told)
         tell_presence(proxy, u->user_id, false);
     user_free(proxy, u);
 }
@@ -152,7 +152,6 @@ struct proxy_binding {
     struct proxy_client *client; /* NULL: it has gone */
     struct rpc_call *call;       /* NULL: it has gone */
     struct rpc_pending *pending; /* NULL: answered; presence is being written */
-    bool is_first;               /* the user's first session here */
     uint64_t user_id;
     uint8_t *reply;
     size_t len;
@@ -208,8 +207,12 @@ static void presence_written(enum bt_err err, void *arg)
             rpc_reply_raw(b->call, RPC_STATUS_OK, 0, b->reply, b->len);
         else
             rpc_fail(b->call, BT_ENOAUTH, "the session has ended");
-        if (is_ours && b->is_first)
+        if (is_ours && !b->client->user->is_told) {
+            b->client->user->is_told = true;
             tell_presence(b->proxy, b->user_id, true);
+        }
+        if (is_ours)
+            rpc_link_set_limits(b->client->link, &b->proxy->limits);
         binding_over(b, CLIENT_BOUND);
     }
     binding_free(b);
@@ -234,7 +237,6 @@ static enum bt_err bind(struct proxy_binding *b, const struct rpc_reply *reply)
         return BT_ENOMEM;
     memcpy(b->reply, reply->payload, reply->len);
     b->len = reply->len;
-    b->is_first = u->clients == NULL;
     drop_older(u, client->session);
     client->user = u;
     client->of_user = u->clients;
@@ -245,7 +247,6 @@ static enum bt_err bind(struct proxy_binding *b, const struct rpc_reply *reply)
 
 static void binding_done(const struct rpc_reply *reply, void *arg)
 {
-    enum { LINGER_MS = 2000 };
     struct proxy_binding *b = arg;
     struct proxy_client *client = b->client;
     bool is_logout = rpc_call_header(b->call)->method == RPC_USER_LOGOUT;
@@ -272,11 +273,8 @@ static void binding_done(const struct rpc_reply *reply, void *arg)
     binding_over(b, client->user != NULL ? CLIENT_BOUND : CLIENT_GREETED);
     if (client->state == CLIENT_BOUND) /* a logout that failed: what was pushed meanwhile was left out */
         proxy_event(client, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
-    if ((err == BT_ENOAUTH || err == BT_EDENIED) && ++client->refusals >= b->proxy->set.login_tries) {
-        log_info("client %u: %u logins refused, closing", net_conn_id(rpc_link_conn(client->link)), (unsigned)client->refusals);
-        client->state = CLIENT_LEAVING;
-        rpc_link_finish(client->link, LINGER_MS);
-    }
+    if (err == BT_ENOAUTH || err == BT_EDENIED)
+        proxy_client_refused(client);
     binding_free(b);
 }
 

@@ -115,7 +115,8 @@ void proxy_client_accept(struct net_conn *c, void *proxy_arg)
         return;
     }
     client->proxy = proxy;
-    if (rpc_link_accept(c, &client_ops, &proxy->limits, client, &client->link) != BT_OK) {
+    client->since_s = (uint32_t)(net_now_ms(proxy->env.loop) / 1000);
+    if (rpc_link_accept(c, &client_ops, &proxy->guest_limits, client, &client->link) != BT_OK) {
         bt_free(client); /* c went with it */
         return;
     }
@@ -133,6 +134,15 @@ void proxy_client_end(struct proxy_client *client, SessionEnd why)
 
     proxy_event(client, RPC_ON_SESSION_ENDED, SessionEndedEvent_fields, &event);
     proxy_unbind(client);
+    client->state = CLIENT_LEAVING;
+    rpc_link_finish(client->link, LINGER_MS);
+}
+
+void proxy_client_refused(struct proxy_client *client)
+{
+    if (++client->refusals < client->proxy->set.login_tries)
+        return;
+    log_info("client %u: %u passwords refused, closing", net_conn_id(rpc_link_conn(client->link)), (unsigned)client->refusals);
     client->state = CLIENT_LEAVING;
     rpc_link_finish(client->link, LINGER_MS);
 }

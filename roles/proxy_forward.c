@@ -14,8 +14,11 @@ enum { SPARE_MAX = 1024 };
 struct proxy_forward {
     struct proxy_forward *next; /* proxy->spare */
     struct proxy *proxy;
-    struct rpc_call *call;
+    struct rpc_call *call;      /* NULL: its client has gone, or cancelled it */
     struct rpc_pending *pending;
+    uint64_t trace;
+    uint16_t method;
+    bool is_owners;             /* a conversation's owner serves it */
 };
 
 static struct proxy_forward *forward_new(struct proxy *proxy)
@@ -84,19 +87,27 @@ static uint32_t u32_of(const uint8_t *p)
 }
 
 /* An answer that carries a push with it: the caller gets his part, the receivers theirs. */
-static void answer_pushed(struct proxy *proxy, struct rpc_call *call, const struct rpc_reply *reply)
+static void answer_pushed(struct proxy *proxy, struct rpc_call *call, uint64_t trace, const struct rpc_reply *reply)
 {
     uint32_t n = reply->len >= 4 ? u32_of(reply->payload) : UINT32_MAX;
-    uint64_t trace = rpc_call_header(call)->trace;
     PushEvent push = { 0 };
 
-    if (n > reply->len - 4 || rpc_decode(PushEvent_fields, reply->payload + 4 + n, reply->len - 4 - n, &push) != BT_OK) {
-        rpc_fail(call, BT_EINTERNAL, NULL);
+    if (reply->len < 4 || n > reply->len - 4 || rpc_decode(PushEvent_fields, reply->payload + 4 + n, reply->len - 4 - n, &push) != BT_OK) {
+        if (call != NULL)
+            rpc_fail(call, BT_EINTERNAL, NULL);
         return;
     }
-    rpc_reply_raw(call, reply->status, 0, reply->payload + 4, n);
+    if (call != NULL)
+        rpc_reply_raw(call, reply->status, 0, reply->payload + 4, n);
     proxy_push_users(proxy, &push, trace);
     rpc_release(PushEvent_fields, &push);
+}
+
+/* Answers that tell whether a guessed password was right. */
+static bool is_wrong_password(uint16_t method, uint8_t status)
+{
+    return (method == RPC_USER_REGISTER && status == RPC_STATUS_ALREADY_EXISTS) ||
+           (method == RPC_USER_CHANGE_PASSWORD && status == RPC_STATUS_PERMISSION_DENIED);
 }
 
 static void forward_done(const struct rpc_reply *reply, void *arg)
@@ -104,21 +115,33 @@ static void forward_done(const struct rpc_reply *reply, void *arg)
     struct proxy_forward *f = arg;
 
     if (reply->came && (reply->flags & RPC_FLAG_PUSHED))
-        answer_pushed(f->proxy, f->call, reply);
-    else if (reply->came)
-        rpc_reply_raw(f->call, reply->status, 0, reply->payload, reply->len);
-    else
-        rpc_fail_as(f->call, reply);
+        answer_pushed(f->proxy, f->call, f->trace, reply);
+    if (f->call != NULL && is_wrong_password(f->method, reply->status))
+        proxy_client_refused(rpc_link_arg(rpc_call_link(f->call)));
+    if (f->call != NULL && !(reply->flags & RPC_FLAG_PUSHED)) {
+        if (reply->came)
+            rpc_reply_raw(f->call, reply->status, 0, reply->payload, reply->len);
+        else
+            rpc_fail_as(f->call, reply);
+    }
     forward_free(f);
 }
 
-/* The client cancelled, or has gone. What it asked may be done nevertheless. */
+/*
+ * The client cancelled, or has gone. What it asked may be done nevertheless; an owner's answer that is on its way is waited for, since
+ * it may carry pushes to others.
+ */
 static void forward_dead(void *arg)
 {
     struct proxy_forward *f = arg;
 
-    rpc_cancel(f->pending);
     rpc_fail(f->call, BT_ECANCELLED, NULL);
+    f->call = NULL;
+    if (f->is_owners) {
+        rpc_abandon(f->pending);
+        return;
+    }
+    rpc_cancel(f->pending);
     forward_free(f);
 }
 
@@ -133,6 +156,9 @@ void proxy_forward(struct proxy_client *client, struct rpc_call *call, const str
         return;
     }
     f->call = call;
+    f->method = frame->h.method;
+    f->is_owners = rpc_method_info(f->method)->route == RPC_OWNER;
+    f->trace = ctx.trace;
     rpc_call_on_dead(call, forward_dead, f);
     f->pending = rpc_send(proxy->env.rpc, frame->h.method, &ctx, frame->payload, frame->len, forward_done, f);
 }

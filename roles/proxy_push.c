@@ -16,11 +16,12 @@ static void event_raw(struct proxy_client *client, uint16_t method, uint64_t tra
     const struct rpc_header h = { .method = method, .trace = trace };
     enum bt_err err = rpc_link_event(client->link, &h, payload, len);
 
-    if (err == BT_EBUSY) {
-        log_info("client %u: reads too slowly, closing; it finds what it missed by its positions", net_conn_id(rpc_link_conn(client->link)));
+    if (err != BT_OK && err != BT_ECLOSING) {
+        log_info("client %u: %s, closing; it finds what it missed by its positions", net_conn_id(rpc_link_conn(client->link)),
+                 err == BT_EBUSY ? "reads too slowly" : bt_err_text(err));
         proxy_unbind(client);
         client->state = CLIENT_LEAVING;
-        rpc_link_close(client->link, BT_EBUSY);
+        rpc_link_close(client->link, err);
     }
 }
 

@@ -278,6 +278,8 @@ void rpc_link_resume(struct rpc_link *l)
 void rpc_link_set_limits(struct rpc_link *l, const struct rpc_link_limits *limits)
 {
     l->limits = limits;
+    if (l->conn)
+        net_conn_set_limits(l->conn, &limits->net);
 }
 
 void *rpc_link_arg(const struct rpc_link *l)

@@ -105,6 +105,9 @@ void rpc_link_cancel(struct rpc_out *out);
 /* Between rpc_link_request() and done or rpc_link_cancel(). Of a zeroed one: false. */
 static inline bool rpc_out_is_open(const struct rpc_out *out) { return out->state != 0; }
 
+/* The same, but done is still called: with an answer that was on its way already, or BT_ETIMEOUT after grace_ms. */
+void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms);
+
 /* Send an event. BT_EBUSY (full; nothing was taken), BT_ECLOSING. */
 enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len);
 

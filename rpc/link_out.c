@@ -144,6 +144,17 @@ void rpc_link_cancel(struct rpc_out *out)
     out->state = RPC_OUT_IDLE;
 }
 
+void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms)
+{
+    struct rpc_link *l = out->link;
+
+    assert(out->state != RPC_OUT_IDLE);
+    if (out->state == RPC_OUT_FAILED)
+        return; /* done comes soon */
+    send_cancel(l, out);
+    net_timer_start(l->loop, &out->timer, grace_ms, out_timed_out, out);
+}
+
 void rpc_link_fail_outs(struct rpc_link *l)
 {
     struct rpc_out *out;

@@ -279,6 +279,11 @@ const struct rpc_stats *rpc_stats(const struct rpc *rpc)
     return &rpc->stats;
 }
 
+void rpc_refresh(struct rpc *rpc)
+{
+    registry_refresh(rpc->registry);
+}
+
 void rpc_watch_links(struct rpc *rpc, rpc_link_news_cb *cb, void *arg)
 {
     size_t kept = 0;

@@ -46,6 +46,7 @@ void rpc_close(struct rpc *rpc, void (*closed_cb)(void *arg), void *arg); /* clo
 
 const struct registry_node *rpc_self(const struct rpc *rpc);
 const struct registry_node *rpc_nodes(const struct rpc *rpc, size_t *n_out); /* the present view; lent until the next turn */
+void rpc_refresh(struct rpc *rpc);                                          /* ask the registry anew: somebody acts on another view */
 bool rpc_owns(struct rpc *rpc, uint64_t hi, uint64_t lo);                   /* this node, by its own view of the ring */
 
 /* ---- calling ------------------------------------------------------------------------------------------------------- */
@@ -84,6 +85,12 @@ enum bt_err rpc_reply_decode(const struct rpc_reply *reply, const pb_msgdesc_t *
 
 /* Give up: cb is not called any more, whoever serves it is told. */
 void rpc_cancel(struct rpc_pending *pending);
+
+/*
+ * Nobody waits for the answer any more, but what it carries beside is wanted: whoever serves it is told as by a cancel, it is not tried
+ * again, and cb is still called, soon: with an answer that was on its way already, or an error.
+ */
+void rpc_abandon(struct rpc_pending *pending);
 
 /* An event to an instance, chosen likewise; to a node by address. Not repeated. BT_EDOWN: nobody; BT_EBUSY: its queue is full. */
 enum bt_err rpc_event(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const void *msg);

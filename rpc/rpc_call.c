@@ -75,6 +75,19 @@ void rpc_cancel(struct rpc_pending *p)
     rpc_pending_free(p);
 }
 
+void rpc_abandon(struct rpc_pending *p)
+{
+    enum { GRACE_MS = 2000 }; /* an answer that has left by now is here by then */
+
+    p->is_abandoned = true;
+    if (p->state == PENDING_SENT) {
+        rpc_link_abandon(&p->out, GRACE_MS);
+    } else if (p->state != PENDING_ENDING) {
+        detach(p);
+        end_soon(p, BT_ECANCELLED);
+    }
+}
+
 /* Calls that are made meanwhile have their own end coming. */
 void rpc_pending_close_all(struct rpc *rpc)
 {
@@ -124,7 +137,7 @@ static void try_again(struct rpc_pending *p)
  */
 static void answered(struct rpc_pending *p, const struct rpc_reply *reply)
 {
-    if (!rpc_status_is_not_done(reply->status))
+    if (!rpc_status_is_not_done(reply->status) || p->is_abandoned)
         end(p, reply);
     else if (reply->status != RPC_STATUS_RESOURCE_EXHAUSTED && ++p->refusals < REFUSALS_MAX)
         try_again(p);
@@ -147,7 +160,7 @@ static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
     p->may_be_done |= out->was_sent;
     if (reply->err == BT_ETIMEOUT)
         end_with(p, out_of_time(p));
-    else if (reply->err != BT_EDOWN && reply->err != BT_ECLOSING)
+    else if (p->is_abandoned || (reply->err != BT_EDOWN && reply->err != BT_ECLOSING))
         end(p, reply); /* too long, or a full queue: another try would only add to it */
     else if (out->was_sent && p->info->repeat == RPC_ONCE)
         end_with(p, BT_EUNSURE);

@@ -101,6 +101,7 @@ struct rpc_pending {
     uint8_t err;                        /* PENDING_ENDING: what is told */
     bool is_event;                      /* nobody is told */
     bool is_reserve;                    /* of rpc->reserve: no payload */
+    bool is_abandoned;                  /* not tried again */
     bool may_be_done;                   /* an earlier try may have been done */
 };
 

@@ -138,7 +138,7 @@ void store_conversation_add_disband(struct db_list *list, uint64_t group_id, int
 
 void store_conversation_add_join(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, uint64_t seq, const struct store_member *was)
 {
-    static const char sql[] = "UPDATE member SET role = ?, pending = 0, muted_until_ms = 0, joined_seq = ?, left_seq = 0, delivered_seq = ?, read_seq = ?"
+    static const char sql[] = "UPDATE member SET role = ?, pending = 0, joined_seq = ?, left_seq = 0, delivered_seq = ?, read_seq = ?"
                               " WHERE hi = ? AND lo = 0 AND user_id = ? AND role = 0 AND pending = ?";
 
     if (was == NULL) {

@@ -72,7 +72,7 @@ void store_conversation_add_update(struct db_list *list, uint64_t group_id, cons
                                    int32_t join_mode);
 void store_conversation_add_disband(struct db_list *list, uint64_t group_id, int64_t now_ms);
 
-/* Make a user a member from seq on: a new row, or the row that stands there (was: as it was read). Marks start below seq. */
+/* Make a user a member from seq on: a new row, or the row that stands there (was: as it was read). Marks start below seq; a mute outlives leaving. */
 void store_conversation_add_join(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, uint64_t seq, const struct store_member *was);
 
 /* A member with that role leaves, or is removed, by message seq. */

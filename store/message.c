@@ -63,14 +63,13 @@ void store_message_add_empty(struct db_list *list, uint64_t hi, uint64_t lo, uin
     db_list_add(list, sql, vals, 4, 1);
 }
 
-void store_message_add_replace(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq, const void *content_type, size_t content_type_len,
-                               const void *body, size_t body_len)
+void store_message_add_replace(struct db_list *list, const struct store_message *edit)
 {
-    static const char sql[] = "UPDATE message SET content_type = ?, body = ? WHERE hi = ? AND lo = ? AND seq = ? AND digest <> 0";
-    const struct db_val vals[] = { db_bytes(content_type, content_type_len), db_bytes(body, body_len), db_int((int64_t)hi), db_int((int64_t)lo),
-                                   db_int((int64_t)seq) };
+    static const char sql[] = "UPDATE message SET content_type = ?, body = ?, edited_seq = ? WHERE hi = ? AND lo = ? AND seq = ? AND digest <> 0";
+    const struct db_val vals[] = { db_bytes(edit->content_type, edit->content_type_len), db_bytes(edit->body, edit->body_len), db_int((int64_t)edit->seq),
+                                   db_int((int64_t)edit->hi), db_int((int64_t)edit->lo), db_int((int64_t)edit->refers_to_seq) };
 
-    db_list_add(list, sql, vals, 5, 1);
+    db_list_add(list, sql, vals, 6, 1);
 }
 
 /* ---- reading ids -------------------------------------------------------------------------------------------------- */

@@ -44,10 +44,9 @@ void store_message_insert(struct store *st, const struct store_message *rows, si
 /* The same row as part of an atomic list. */
 void store_message_add(struct db_list *list, const struct store_message *row);
 
-/* Part of a recall's or an edit's list: take the body of message seq away, or replace it. Exactly one row that has not been recalled. */
+/* Part of a recall's or an edit's list: take the body of message seq away, or replace it by the edit's. Exactly one row that has not been recalled. */
 void store_message_add_empty(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq);
-void store_message_add_replace(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq, const void *content_type, size_t content_type_len,
-                               const void *body, size_t body_len);
+void store_message_add_replace(struct db_list *list, const struct store_message *edit);
 
 /* The newest n (at least 1) ids of a conversation, newest first; none: the log is empty. Rows: store_message_id_of(). */
 void store_message_newest(struct store *st, uint64_t hi, uint64_t lo, size_t n, db_rows_cb *cb, void *arg);

@@ -47,13 +47,14 @@ def closes(server, data, hello=True, user=False):
 
 
 def test_a_frame_over_the_limit_closes_the_connection(server, healthy):
-    c = server.connect()
+    c = server.user()
     limit = c.hello.max_frame_bytes
     at_limit = c.call("Ping", payload=b"\x12" + varint(limit - 44 - 4) + b"x" * (limit - 44 - 4))
     assert at_limit.status == "OK", "a frame of just the limit is taken"
     closes(server, struct.pack(">I", limit + 1))
     closes(server, struct.pack(">I", 0xffffffff))
     closes(server, encode(PING, REQUEST, b"x" * (limit - 43), call=1))
+    closes(server, encode(PING, REQUEST, b"x" * 8000, call=1))   # who has not logged in is given less room
 
 
 def varint(n):
