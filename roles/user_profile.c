@@ -57,6 +57,7 @@ static void profile_found(enum bt_err err, const struct db_rows *rows, void *arg
 /* ---- UpdateProfile ---- */
 
 static void profile_updated(const struct db_done *done, void *arg);
+static void profile_read_again(enum bt_err err, const struct db_rows *rows, void *arg);
 
 static bool profile_text_is_fit(struct rpc_bytes text)
 {
@@ -82,9 +83,18 @@ static void profile_updated(const struct db_done *done, void *arg)
 {
     struct user_op *op = arg;
     if (done->err == BT_OK)
-        store_account_by_id(op->self->st, rpc_call_header(op->call)->caller, profile_found, op);
+        store_account_by_id(op->self->st, rpc_call_header(op->call)->caller, profile_read_again, op);
     else
         user_op_fail(op, done->err == BT_ECONFLICT ? BT_ENOTFOUND : done->err, NULL);
+}
+
+/* No failure may say now that nothing was done. */
+static void profile_read_again(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    if (err == BT_OK)
+        profile_found(err, rows, arg);
+    else
+        user_op_fail(arg, BT_EUNSURE, "written, but it could not be read again");
 }
 
 /* ---- GetUsers ---- */

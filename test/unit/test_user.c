@@ -634,6 +634,31 @@ static void an_operator_shuts_an_account_beside_the_server(void **state)
 
 /* ---- the end ---- */
 
+static void a_profile_that_was_written_is_never_said_not_to_be(void **state)
+{
+    struct proxy_aid *aid = *state;
+    uint64_t ann = 0;
+    bool has_failed = true;
+    int unsure = 0;
+
+    assert_int_equal(enrol(aid, "Ann", "password1", &ann), RPC_STATUS_OK);
+    for (long n = 0; has_failed; n++) {
+        UpdateProfileRequest req = { .about = rpc_str(n % 2 ? "odd" : "even") };
+        struct proxy_call call;
+        proxy_aid_begin(aid, &call, RPC_USER_UPDATE_PROFILE, (struct proxy_from){ .caller = ann }, &req, NULL);
+        bt_mem_fail_after(n);
+        enum rpc_status status = proxy_aid_wait(&call);
+        has_failed = bt_mem_has_failed();
+        bt_mem_fail_after(-1);
+        bool is_written = env_int(&aid->env, n % 2 ? "SELECT COUNT(*) FROM account WHERE about = x'6f6464'"
+                                                   : "SELECT COUNT(*) FROM account WHERE about = x'6576656e'") == 1;
+        unsure += status == RPC_STATUS_UNKNOWN;
+        assert_true(is_written ? status == RPC_STATUS_OK || status == RPC_STATUS_UNKNOWN : status != RPC_STATUS_OK);
+        assert_true(n < 1000);
+    }
+    assert_true(unsure > 0);
+}
+
 /* Whatever allocation fails, the call is answered, and nothing half is left behind. */
 static void without_memory_calls_are_answered_all_the_same(void **state)
 {
@@ -703,6 +728,7 @@ int main(void)
         T(users_are_found_by_name_and_by_id),
         T(an_operator_shuts_an_account_beside_the_server),
         T(without_memory_calls_are_answered_all_the_same),
+        T(a_profile_that_was_written_is_never_said_not_to_be),
         T(stopping_waits_for_what_was_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
