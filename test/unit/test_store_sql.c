@@ -306,16 +306,22 @@ static void talk(struct tale *t)
     struct store_message edit = message(BOB, ALICE, 71, ALICE, ""), recall = message(BOB, ALICE, 72, BOB, "");
     edit.kind = STORE_EDIT;
     edit.refers_to_seq = 3;
+    edit.content_type = "text/markdown";
+    edit.content_type_len = 13;
+    edit.body = "*edited*";
+    edit.body_len = 8;
     recall.kind = STORE_RECALL;
     recall.refers_to_seq = 2;
     list = db_list_new(t->env.db);
-    store_message_add_replace(list, BOB, ALICE, 3, "text/markdown", 13, "*edited*", 8);
+    store_message_add_replace(list, &edit);
+    edit.content_type_len = edit.body_len = 0; /* its text stands in the message that it edits */
     store_message_add(list, &edit);
     store_message_add_empty(list, BOB, ALICE, 2);
     store_message_add(list, &recall);
     run_list(t, "an edit and a recall", BT_OK, list);
     list = db_list_new(t->env.db);
-    store_message_add_replace(list, BOB, ALICE, 2, "t", 1, "too late", 8);
+    edit.refers_to_seq = 2;
+    store_message_add_replace(list, &edit);
     run_list(t, "an edit of what is recalled", BT_ECONFLICT, list);
 }
 
@@ -328,7 +334,7 @@ static void look_back(struct tale *t)
     for (uint64_t i = 0; i < STORE_FIND_MAX; i++)
         ids[i] = (struct store_message_id){ .hi = BOB, .lo = ALICE, .sender_id = 1 + i % 2, .client_msg_id = (i + 1) * 1000, .seq = 60 + i };
     for (uint64_t i = 0; i < STORE_RANGES_MAX; i++)
-        ranges[i] = i % 2 == 0 ? (struct store_range){ BOB, ALICE, 1 + i * 5, 3 + i * 5 } : (struct store_range){ GROUP, 0, 1 + i, 9 };
+        ranges[i] = i % 2 == 0 ? (struct store_range){ BOB, ALICE, 1 + i * 5, 3 + i * 5, i } : (struct store_range){ GROUP, 0, 1 + i, 9, 0 };
     READ(store_message_newest, BOB, ALICE, 3);
     READ(store_message_at, BOB, ALICE, 71);
     static const size_t widths[] = { 1, 3, 16 };
