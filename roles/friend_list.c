@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "net/mem.h"
+#include "net/timer.h"
 #include "proto/stubs.h"
 
 #define LOG_MODULE "friend"
@@ -13,6 +14,7 @@ enum {
     LIST_LIMIT = 100,
     LIST_LIMIT_MAX = 500,
     LIST_ONLINE_MS = 1000, /* who is online is worth no longer a wait */
+    TELL_AGAIN_MS = 300,   /* within which a proxy has written that somebody went */
 };
 
 /* ---- ListFriends: read a page; ask who of the friends in it is online; answer, with or without that ---- */
@@ -162,14 +164,24 @@ static void list_online(const struct rpc_reply *reply, void *arg)
     list_reply(l);
 }
 
-/* ---- PresenceChanged: page through the friends, and push to each page ---- */
+/*
+ * ---- PresenceChanged: ask whether the user is online anywhere; page through the friends, and push to each page ----
+ *
+ * The proxy that sends it knows of its own sessions only, and events of two proxies may overtake one another. So the answer is
+ * told, not the event. When it says that one who went is there, his going may not be written yet: that is asked once more.
+ */
 
 struct tell_op {
     struct friend_role *self;
     uint64_t user_id, after_id, trace;
-    bool is_online;
+    bool has_gone;          /* the event */
+    bool is_online;         /* the answer */
+    bool is_asked_again;
+    struct net_timer timer;
 };
 
+static void tell_ask(void *arg);
+static void tell_asked(const struct rpc_reply *reply, void *arg);
 static void tell_read(enum bt_err err, const struct db_rows *rows, void *arg);
 
 static void tell_next(struct tell_op *t)
@@ -200,9 +212,42 @@ void friend_presence_changed(struct rpc_call *call, const void *msg, void *self_
     self->telling++;
     t->self = self;
     t->user_id = event->user_id;
-    t->is_online = event->online;
+    t->has_gone = !event->online;
     t->trace = rpc_call_header(call)->trace;
-    tell_next(t);
+    tell_ask(t);
+}
+
+static void tell_ask(void *arg)
+{
+    struct tell_op *t = arg;
+    const struct rpc_ctx ctx = { .caller = t->user_id, .trace = t->trace, .timeout_ms = LIST_ONLINE_MS };
+    uint8_t id[8];
+
+    for (int b = 0; b < 8; b++)
+        id[b] = (uint8_t)(t->user_id >> (8 * b));
+    rpc_chat_who_is_online(t->self->rpc, &ctx, &(WhoIsOnlineRequest){ .users = rpc_bytes(id, sizeof id) }, tell_asked, t);
+}
+
+static void tell_asked(const struct rpc_reply *reply, void *arg)
+{
+    struct tell_op *t = arg;
+    WhoIsOnlineReply online = { 0 };
+
+    enum bt_err err = rpc_reply_decode(reply, WhoIsOnlineReply_fields, &online);
+    if (err != BT_OK) {
+        log_debug("friends of %llu were not told of his presence, which can't be asked: %s", (unsigned long long)t->user_id,
+                  bt_err_text(err));
+        tell_end(t);
+        return;
+    }
+    t->is_online = online.users.len > 0;
+    rpc_release(WhoIsOnlineReply_fields, &online);
+    if (t->has_gone && t->is_online && !t->is_asked_again && !t->self->is_closing) {
+        t->is_asked_again = true;
+        net_timer_start(t->self->loop, &t->timer, TELL_AGAIN_MS, tell_ask, t);
+    } else {
+        tell_next(t);
+    }
 }
 
 static void tell_read(enum bt_err err, const struct db_rows *rows, void *arg)

@@ -504,6 +504,7 @@ static void all_friends_are_told_of_a_presence_and_nobody_else(void **state)
     assert_acts(env, RPC_FRIEND_ADD_FRIEND, BOB, ANN, FriendState_REQUEST_SENT, false);
     env->npushes = env->ntold = 0;
     PresenceEvent event = { .user_id = ANN, .online = true };
+    env->online[env->nonline++] = ANN;
     assert_int_equal(rpc_event(env->aid.rpc, RPC_FRIEND_PRESENCE_CHANGED, &ctx, &event), BT_OK);
     for (int i = 0; i < 500 && env->ntold < 1100; i++)
         net_loop_turn(env->aid.env.loop, 10);
@@ -522,6 +523,57 @@ static void all_friends_are_told_of_a_presence_and_nobody_else(void **state)
     for (int i = 0; i < 20; i++)
         net_loop_turn(env->aid.env.loop, 5);
     assert_int_equal(env->npushes, 3);
+}
+
+static void tell_presence(struct env *env, bool is_online, size_t npushes)
+{
+    const struct rpc_ctx ctx = { .trace = 7 };
+    PresenceEvent event = { .user_id = ANN, .online = is_online };
+
+    env->npushes = env->ntold = 0;
+    assert_int_equal(rpc_event(env->aid.rpc, RPC_FRIEND_PRESENCE_CHANGED, &ctx, &event), BT_OK);
+    for (int i = 0; i < (npushes ? 500 : 50) && (npushes == 0 || env->npushes < npushes); i++)
+        net_loop_turn(env->aid.env.loop, 10);
+    assert_int_equal(env->npushes, npushes);
+}
+
+/* A proxy speaks of its own sessions; what all of them have is told. */
+static void friends_are_told_what_is_so_and_not_what_one_proxy_says(void **state)
+{
+    struct env *env = *state;
+
+    seed_friends(env, 3);
+    env->online[env->nonline++] = ANN; /* at another proxy too */
+    tell_presence(env, false, 1);
+    assert_true(env->pushes[0].is_online);
+    env->nonline = 0;
+    tell_presence(env, false, 1);
+    assert_false(env->pushes[0].is_online);
+    tell_presence(env, true, 1); /* came and went */
+    assert_false(env->pushes[0].is_online);
+    env->online_err = BT_EINTERNAL; /* presence is away */
+    tell_presence(env, true, 0);
+    tell_presence(env, false, 0);
+}
+
+/* The going of one who went is not written yet when it is first asked. */
+static void one_who_went_is_asked_for_twice(void **state)
+{
+    struct env *env = *state;
+    const struct rpc_ctx ctx = { .trace = 7 };
+    PresenceEvent event = { .user_id = ANN, .online = false };
+
+    seed_friends(env, 3);
+    env->online[env->nonline++] = ANN;
+    env->nasked = 0;
+    assert_int_equal(rpc_event(env->aid.rpc, RPC_FRIEND_PRESENCE_CHANGED, &ctx, &event), BT_OK);
+    for (int i = 0; i < 500 && env->nasked == 0; i++)
+        net_loop_turn(env->aid.env.loop, 10);
+    env->nonline = 0;
+    for (int i = 0; i < 500 && env->npushes == 0; i++)
+        net_loop_turn(env->aid.env.loop, 10);
+    assert_int_equal(env->npushes, 1);
+    assert_false(env->pushes[0].is_online);
 }
 
 static void stopping_waits_for_what_was_begun(void **state)
@@ -556,6 +608,8 @@ int main(void)
         T(the_list_tells_of_friends_whether_they_are_online),
         T(a_long_list_comes_in_pages),
         T(all_friends_are_told_of_a_presence_and_nobody_else),
+        T(friends_are_told_what_is_so_and_not_what_one_proxy_says),
+        T(one_who_went_is_asked_for_twice),
         T(stopping_waits_for_what_was_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
