@@ -98,6 +98,10 @@ static struct rpc_call *group_take_call(struct group_job *job)
 
 void group_fail(struct group_job *job, enum bt_err err, const char *detail)
 {
+    if (job->is_written) {
+        err = BT_EUNSURE;
+        detail = "written, but it could not be read again";
+    }
     rpc_fail(group_take_call(job), err, "%s", detail ? detail : bt_err_text(err));
     group_end(job);
 }
@@ -214,7 +218,9 @@ static void group_apply_done(const struct rpc_reply *reply, void *arg)
     struct group_job *job = arg;
     GroupReply msg = { 0 };
     enum bt_err err = rpc_reply_decode(reply, GroupReply_fields, &msg);
+    job->is_written |= reply->err == BT_OK;
     if (err == BT_EEXIST && job->exists) {
+        job->is_written = true; /* perhaps by an earlier try of this very call */
         job->exists(job);
         return;
     }
@@ -232,14 +238,31 @@ static void group_apply_done(const struct rpc_reply *reply, void *arg)
     job->next(job);
 }
 
-void group_apply(struct group_job *job, const Membership *change, group_step *next)
+static void group_ask_owner(struct group_job *job, const ApplyRequest *req, group_step *next)
 {
-    ApplyRequest req = { .has_change = true, .change = *change, .request_id = job->request_id };
     struct rpc_ctx ctx = job->ctx;
     ctx.target = job->group_id | RPC_TARGET_GROUP;
     ctx.timeout_ms = rpc_ctx_of(job->call).timeout_ms; /* what is left now */
     job->next = next;
-    rpc_chat_apply(job->role->rpc, &ctx, &req, group_apply_done, job);
+    rpc_chat_apply(job->role->rpc, &ctx, req, group_apply_done, job);
+}
+
+void group_apply(struct group_job *job, const Membership *change, group_step *next)
+{
+    ApplyRequest req = { .has_change = true, .change = *change, .request_id = job->request_id };
+    group_ask_owner(job, &req, next);
+}
+
+void group_update(struct group_job *job, const Membership *change, group_step *next)
+{
+    ApplyRequest req = {
+        .has_change = true,
+        .change = *change,
+        .keep_name = !job->name.data,
+        .keep_about = !job->about.data,
+        .keep_join_mode = !job->has_join_mode,
+    };
+    group_ask_owner(job, &req, next);
 }
 
 /* ---- pending states ------------------------------------------------------------------------------------------------ */

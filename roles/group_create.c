@@ -71,6 +71,7 @@ static void create_began_done(enum bt_err err, const struct db_rows *rows, void 
             rpc_release(Membership_fields, &began);
         }
     }
+    job->is_written &= is_same; /* another group was: what is asked now was not done */
     if (is_same)
         group_reply_info(job);
     else
@@ -80,7 +81,7 @@ static void create_began_done(enum bt_err err, const struct db_rows *rows, void 
 /* There is a group of that request: a repeat finds it. */
 static void create_found(struct group_job *job)
 {
-    struct store_range first = { job->view.group_id, 0, 1, 1 };
+    struct store_range first = { .hi = job->view.group_id, .first = 1, .last = 1 };
     if (is_as_asked(job))
         group_reply_info(job);
     else
@@ -114,6 +115,7 @@ static void create_find(struct group_job *job, group_step *next)
 /* The owner says that it exists, and it does not: somebody's fault, and nothing was done. */
 static void create_lost(struct group_job *job)
 {
+    job->is_written = false;
     group_fail(job, BT_ECONFLICT, NULL);
 }
 
@@ -184,24 +186,29 @@ static void update_applied(struct group_job *job)
     group_view(job, group_reply_info);
 }
 
-/* The owner is told the whole of it: what was not asked stays as it was read. What changes nothing makes no message. */
+/* Does all that was asked stand already? */
+static bool update_is_none(const struct group_job *job)
+{
+    const struct store_group_view *v = &job->view;
+    return (!job->name.data || bytes_are(job->name, v->name, v->name_len)) && (!job->about.data || bytes_are(job->about, v->about, v->about_len)) &&
+           (!job->has_join_mode || (int32_t)job->join_mode == v->join_mode);
+}
+
+/*
+ * The owner is told what was asked, and leaves the rest as it finds it: what was read here may have changed since. What changes
+ * nothing makes no message.
+ */
 static void update_viewed(struct group_job *job)
 {
     const struct store_group_view *v = &job->view;
     bool may = v->role >= STORE_ADMIN && v->disbanded_ms == 0; /* if not, the owner says so */
     Membership change;
-    if (!job->name.data)
-        job->name = rpc_bytes(v->name, v->name_len);
-    if (!job->about.data)
-        job->about = rpc_bytes(v->about, v->about_len);
-    if (!job->has_join_mode)
-        job->join_mode = (JoinMode)v->join_mode;
-    if (may && is_as_asked(job)) {
+    if (may && update_is_none(job)) {
         group_reply_info(job);
         return;
     }
     change = asked_change(job, MembershipChange_UPDATED);
-    group_apply(job, &change, update_applied);
+    group_update(job, &change, update_applied);
 }
 
 void group_update_group(struct rpc_call *call, const void *msg, void *self_arg)

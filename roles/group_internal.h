@@ -60,6 +60,7 @@ struct group_job {
     uint32_t joined;                 /* group_joined */
     struct page *page;               /* group_read.c; in the arena */
     uint64_t seq;                    /* group_apply */
+    bool is_written;                 /* the owner has, or had already: no failure may say any more that nothing was done */
     int tries;                       /* of writing a pending state */
     int32_t pending_was;             /* group_set_pending: before */
     GroupEvent event;                /* group_tell */
@@ -75,7 +76,10 @@ struct group_job *group_begin(struct group_role *self, struct rpc_call *call);
 /* The same for calls that have no group as target; group_id is 0. */
 struct group_job *group_begin_any(struct group_role *self, struct rpc_call *call);
 
-/* End the call, then the job. fail: detail is a literal, or NULL for the error's own text. */
+/*
+ * End the call, then the job. fail: detail is a literal, or NULL for the error's own text; of what was written it is only said
+ * that it is not sure.
+ */
 void group_end(struct group_job *job);
 void group_fail(struct group_job *job, enum bt_err err, const char *detail);
 void group_reply(struct group_job *job, const void *msg);
@@ -87,6 +91,7 @@ void group_view(struct group_job *job, group_step *next);           /* reads job
 void group_other(struct group_job *job, group_step *next);          /* reads job->other, of job->user_id */
 void group_joined(struct group_job *job, group_step *next);         /* counts job->joined, of the caller */
 void group_apply(struct group_job *job, const Membership *change, group_step *next); /* asks the owner; job->seq */
+void group_update(struct group_job *job, const Membership *change, group_step *next); /* the same; what the job did not ask stays */
 
 /*
  * Write a pending state of user_id, from what was read; next when it stands. When it changed meanwhile, `again` runs (it reads

@@ -38,6 +38,9 @@ static void fake_apply(struct rpc_call *call, const void *msg, void *self_arg)
     aid->applied_actor = rpc_call_header(call)->caller;
     aid->applied_target = rpc_call_header(call)->target;
     aid->applied_request = req->request_id;
+    aid->keep_name = req->keep_name;
+    aid->keep_about = req->keep_about;
+    aid->keep_join_mode = req->keep_join_mode;
     assert_true(req->change.name.len < sizeof aid->applied_name);
     memset(aid->applied_name, 0, sizeof aid->applied_name);
     if (req->change.name.len > 0)

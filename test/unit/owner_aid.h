@@ -37,6 +37,7 @@ struct owner_aid {
     MembershipChange change;          /* of the last Apply */
     uint64_t applied_user, applied_actor, applied_target, applied_request;
     char applied_name[64];
+    bool keep_name, keep_about, keep_join_mode;
     enum bt_err apply_err;            /* what Apply is answered; BT_OK: */
     uint64_t apply_seq;
     void (*on_apply)(struct owner_aid *aid); /* before it is answered; NULL: nothing */
