@@ -236,7 +236,7 @@ static bool walk_fetch(struct walk *w)
             continue;
         if (last - s->next >= OFFLINE_FETCH - total)
             last = s->next + (OFFLINE_FETCH - total) - 1;
-        ranges[n++] = (struct store_range){ s->place.hi, s->place.lo, s->next, last };
+        ranges[n++] = (struct store_range){ s->place.hi, s->place.lo, s->next, last, s->place.left_seq };
         total += (size_t)(last - s->next + 1);
         s->next = last + 1;
     }
@@ -276,7 +276,12 @@ static struct store_range unread_range(const struct store_place *p)
 {
     uint64_t first = p->read_seq + 1 > p->joined_seq ? p->read_seq + 1 : p->joined_seq;
     uint64_t top = store_place_top(p);
-    return (struct store_range){ p->hi, p->lo, first, top < first + UNREAD_MAX - 1 ? top : first + UNREAD_MAX - 1 };
+    return (struct store_range){
+        .hi = p->hi,
+        .lo = p->lo,
+        .first = first,
+        .last = top < first + UNREAD_MAX - 1 ? top : first + UNREAD_MAX - 1,
+    };
 }
 
 static bool walk_describe(struct walk *w)

@@ -5,11 +5,14 @@
 
 #include "store/store.h"
 
-/* STORE_EDIT is 2. Constant keys in each part, for the reason that member.c gives. */
+/*
+ * STORE_EDIT is 2. Constant keys in each part, for the reason that member.c gives. An edit writes its text over the older one, so
+ * who left between the two is shown none.
+ */
+#define SHOWN(column) " CASE WHEN COALESCE(r.edited_seq, x.edited_seq) > ? THEN NULL WHEN x.kind = 2 THEN r." column " ELSE x." column " END"
 #define RANGE_1                                                                                                                                                \
     "SELECT x.hi, x.lo, x.seq, x.sender_id, x.client_msg_id, x.sent_ms, x.kind, x.refers_to_seq,"                                                              \
-    " CASE WHEN x.kind = 2 THEN r.content_type ELSE x.content_type END AS ctype,"                                                                              \
-    " CASE WHEN x.kind = 2 THEN r.body ELSE x.body END AS text FROM message x"                                                                                 \
+    SHOWN("content_type") " AS ctype," SHOWN("body") " AS text FROM message x"                                                                                 \
     " LEFT JOIN message r ON x.kind = 2 AND r.hi = x.hi AND r.lo = x.lo AND r.seq = x.refers_to_seq"                                                           \
     " WHERE x.hi = ? AND x.lo = ? AND x.seq BETWEEN ? AND ?"
 #define RANGE_4 RANGE_1 " UNION ALL " RANGE_1 " UNION ALL " RANGE_1 " UNION ALL " RANGE_1
@@ -17,19 +20,22 @@
 
 void store_history(struct store *st, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
 {
+    enum { PARAMS = 6 };
     static const char sql_1[] = RANGE_1 " ORDER BY x.seq", sql_16[] = RANGE_16 " ORDER BY 1, 2, 3";
-    struct db_val vals[STORE_RANGES_MAX * 4];
+    struct db_val vals[STORE_RANGES_MAX * PARAMS];
     size_t width = n == 1 ? 1 : STORE_RANGES_MAX;
 
     assert(n > 0 && n <= STORE_RANGES_MAX);
     for (size_t i = 0; i < width; i++) {
         const struct store_range *k = i < n ? &ranges[i] : NULL; /* unused places ask for what can't exist */
-        vals[i * 4] = db_int(k ? (int64_t)k->hi : -1);
-        vals[i * 4 + 1] = db_int(k ? (int64_t)k->lo : -1);
-        vals[i * 4 + 2] = db_int(k ? (int64_t)k->first : 1);
-        vals[i * 4 + 3] = db_int(k ? (int64_t)k->last : 0);
+        struct db_val *v = vals + i * PARAMS;
+        v[0] = v[1] = db_int(k && k->left_seq ? (int64_t)k->left_seq : INT64_MAX);
+        v[2] = db_int(k ? (int64_t)k->hi : -1);
+        v[3] = db_int(k ? (int64_t)k->lo : -1);
+        v[4] = db_int(k ? (int64_t)k->first : 1);
+        v[5] = db_int(k ? (int64_t)k->last : 0);
     }
-    db_query(store_db(st), width == 1 ? sql_1 : sql_16, vals, width * 4, cb, arg);
+    db_query(store_db(st), width == 1 ? sql_1 : sql_16, vals, width * PARAMS, cb, arg);
 }
 
 struct store_logged store_logged_of(const struct db_rows *rows, size_t r)
@@ -45,7 +51,7 @@ struct store_logged store_logged_of(const struct db_rows *rows, size_t r)
         .sent_ms = db_at(rows, r, 5)->i,
         .kind = (int32_t)db_at(rows, r, 6)->i,
         .refers_to_seq = (uint64_t)db_at(rows, r, 7)->i,
-        .content_type = type->type == DB_BYTES ? type->p : NULL, /* NULL: an edit of nothing, which no owner writes */
+        .content_type = type->type == DB_BYTES ? type->p : NULL, /* NULL: not for his eyes; or an edit of nothing, which no owner writes */
         .content_type_len = type->type == DB_BYTES ? type->len : 0,
         .body = body->type == DB_BYTES ? body->p : NULL,
         .body_len = body->type == DB_BYTES ? body->len : 0,

@@ -15,7 +15,10 @@
 
 struct store;
 
-/* A message as it is served: the body is empty once it was recalled; that of an edit is what the edited message says now. */
+/*
+ * A message as it is served: the body is empty once it was recalled; that of an edit is what the edited message says now. Body and
+ * content type are empty where the text is from an edit after the range's left_seq.
+ */
 struct store_logged {
     uint64_t hi, lo, seq;
     uint64_t sender_id, client_msg_id;
