@@ -35,9 +35,24 @@ static void token_mac(const struct token_key *key, const uint8_t *data, size_t l
     (void)rc;
 }
 
+/* Keys that are still to come have not reached every node, perhaps. */
+static const struct token_key *key_that_signs(const struct token_keys *keys, int64_t now_ms)
+{
+    const struct token_key *best = &keys->keys[0];
+
+    for (size_t i = 1; i < keys->nkeys; i++) {
+        const struct token_key *k = &keys->keys[i];
+        bool is_newer = k->created_ms != best->created_ms ? k->created_ms > best->created_ms : k->id > best->id;
+        bool is_due = k->created_ms <= now_ms, best_is_due = best->created_ms <= now_ms;
+        if (is_due != best_is_due ? is_due : is_due == is_newer)
+            best = k;
+    }
+    return best;
+}
+
 size_t token_sign(const struct token_keys *keys, const struct token *t, uint8_t out[TOKEN_MAX])
 {
-    const struct token_key *key = &keys->keys[keys->newest];
+    const struct token_key *key = key_that_signs(keys, t->issued_ms);
     uint8_t *p = out;
 
     assert(keys->nkeys > 0 && t->name_len <= TOKEN_NAME_MAX);
@@ -74,7 +89,7 @@ enum bt_err token_verify(const struct token_keys *keys, const uint8_t *data, siz
         return BT_ENOAUTH;
     const struct token_key *key = key_find(keys, (uint32_t)take(&p, 4));
     if (!key)
-        return BT_ENOAUTH;
+        return BT_ENOTFOUND;
     token_mac(key, data, len - TOKEN_MAC, mac);
     if (sodium_memcmp(mac, data + len - TOKEN_MAC, TOKEN_MAC) != 0)
         return BT_ENOAUTH;

@@ -3,9 +3,9 @@
  *
  * A token is made of bytes: version, key id, user, session, when it was issued, when it expires, the user's name as
  * typed, and a MAC of all that under the key (keyed BLAKE2b). Whoever holds one is the session, until it expires or the
- * session ends. The keys stand in a file, one line "id key created_ms" each (key: 64 hex digits): the newest signs, all
- * verify; so an operator adds a key, and takes an old one out when its last token has expired. Nodes of one cluster
- * have the same file. Loop thread only.
+ * session ends. The keys stand in a file, one line "id key created_ms" each (key: 64 hex digits): all verify, the newest
+ * of those that are not still to come signs; so an operator adds one that begins when every node has read it, and takes
+ * an old one out when its last token has expired. Nodes of one cluster have the same file. Loop thread only.
  */
 #ifndef BT_ROLES_TOKEN_H
 #define BT_ROLES_TOKEN_H
@@ -34,8 +34,8 @@ struct token_keys {
     char path[1024];
     struct token_key keys[TOKEN_KEYS_MAX];
     size_t nkeys;
-    size_t newest;       /* index of the key that signs */
     struct stat seen;    /* the file as it was read */
+    bool is_stale;       /* it is another one now, and can't be read */
 };
 
 struct token {
@@ -55,15 +55,21 @@ enum bt_err token_keys_open(struct token_keys *keys, const char *path, int64_t n
 /* Read the file again when it changed; on an error, logged, the keys stay as they are. True: they were read anew. */
 bool token_keys_refresh(struct token_keys *keys);
 
+/* Whether the keys are those that the file had when it was last looked at. */
+bool token_keys_are_current(const struct token_keys *keys);
+
 /* Overwrite the keys in memory. */
 void token_keys_wipe(struct token_keys *keys);
 
-/* Write the token's bytes, signed with the newest key; returns how many. */
+/*
+ * Write the token's bytes, signed with the newest key that was created when it is issued, or the oldest if none was;
+ * returns how many.
+ */
 size_t token_sign(const struct token_keys *keys, const struct token *t, uint8_t out[TOKEN_MAX]);
 
 /*
  * Check a token's form, MAC (in constant time), expiry, and that it was issued within the last life_ms.
- * BT_ENOAUTH: it proves nothing; nothing is said about why.
+ * BT_ENOAUTH: it proves nothing; nothing is said about why. BT_ENOTFOUND: nor can it: there is no such key here.
  */
 enum bt_err token_verify(const struct token_keys *keys, const uint8_t *data, size_t len, int64_t now_ms, int64_t life_ms,
                          struct token *out);

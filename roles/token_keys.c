@@ -38,7 +38,6 @@ static enum bt_err keys_parse(char *text, struct token_keys *keys, char *why, si
     int line_no = 0;
 
     keys->nkeys = 0;
-    keys->newest = 0;
     for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
         struct token_key key;
         line_no++;
@@ -62,9 +61,6 @@ static enum bt_err keys_parse(char *text, struct token_keys *keys, char *why, si
         }
         keys->keys[keys->nkeys++] = key;
         sodium_memzero(&key, sizeof key);
-        const struct token_key *last = &keys->keys[keys->nkeys - 1], *newest = &keys->keys[keys->newest];
-        if (last->created_ms > newest->created_ms || (last->created_ms == newest->created_ms && last->id > newest->id))
-            keys->newest = keys->nkeys - 1;
     }
     if (keys->nkeys == 0) {
         snprintf(why, why_size, "%s: no key in it: remove the file to have one made (every client must log in again then)",
@@ -143,8 +139,8 @@ static enum bt_err keys_make(const char *path, int64_t now_ms, char *why, size_t
     randombytes_buf(key, sizeof key);
     sodium_bin2hex(hex, sizeof hex, key, sizeof key);
     int len = snprintf(text, sizeof text, "%" PRIu32 " %s %" PRId64 "\n", UINT32_C(1), hex, now_ms);
-    snprintf(temp, sizeof temp, "%s.%ld", path, (long)getpid());
-    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    snprintf(temp, sizeof temp, "%s.%016" PRIx64, path, token_random_id());
+    int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 || !write_synced(fd, text, (size_t)len) || (link(temp, path) < 0 && errno != EEXIST)) {
         snprintf(why, why_size, "%s: can't be made: %s", path, strerror(errno));
         err = errno == EACCES || errno == EPERM || errno == EROFS ? BT_EDENIED : BT_EINTERNAL;
@@ -188,8 +184,11 @@ bool token_keys_refresh(struct token_keys *keys)
     struct stat st;
     char why[1400];
 
-    if (stat(keys->path, &st) < 0)
+    if (stat(keys->path, &st) < 0) {
+        keys->is_stale = true;
+        memset(&keys->seen, 0, sizeof keys->seen); /* read it when it is back */
         return false; /* the keys in memory serve on; a restart would complain */
+    }
     if (st.st_mtim.tv_sec == keys->seen.st_mtim.tv_sec && st.st_mtim.tv_nsec == keys->seen.st_mtim.tv_nsec &&
         st.st_ino == keys->seen.st_ino && st.st_size == keys->seen.st_size && st.st_mode == keys->seen.st_mode)
         return false;
@@ -198,13 +197,19 @@ bool token_keys_refresh(struct token_keys *keys)
     enum bt_err err = keys_read(&next, why, sizeof why);
     if (err == BT_OK) {
         *keys = next;
-        log_info("%s changed: %zu keys, key %" PRIu32 " signs", keys->path, keys->nkeys, keys->keys[keys->newest].id);
+        log_info("%s changed: %zu keys", keys->path, keys->nkeys);
     } else {
         log_error("%s (the keys read before stay in use)", why);
         keys->seen = st; /* once is enough */
+        keys->is_stale = true;
     }
     token_keys_wipe(&next);
     return err == BT_OK;
+}
+
+bool token_keys_are_current(const struct token_keys *keys)
+{
+    return !keys->is_stale;
 }
 
 void token_keys_wipe(struct token_keys *keys)

@@ -246,6 +246,23 @@ static void login_done(const struct db_done *done, void *arg)
 
 /* ---- Resume: the token proves itself; only that its session has not ended must be known ---- */
 
+/*
+ * A token by a key that is not known yet may come from a node that has read the file of keys earlier: it is looked at now.
+ * While that can't be read, BT_EDOWN: a client that is told that its token is not valid forgets it.
+ */
+static enum bt_err resume_verify(struct user_role *self, struct rpc_bytes token, int64_t now_ms, struct token *out)
+{
+    enum bt_err err = token_verify(&self->keys, token.data, token.len, now_ms, self->token_life_ms, out);
+
+    if (err != BT_ENOTFOUND)
+        return err;
+    if (token_keys_refresh(&self->keys))
+        err = token_verify(&self->keys, token.data, token.len, now_ms, self->token_life_ms, out);
+    if (err != BT_ENOTFOUND)
+        return err;
+    return token_keys_are_current(&self->keys) ? BT_ENOAUTH : BT_EDOWN;
+}
+
 void user_resume(struct rpc_call *call, const void *msg, void *self_arg)
 {
     const ResumeRequest *req = msg;
@@ -257,7 +274,12 @@ void user_resume(struct rpc_call *call, const void *msg, void *self_arg)
         rpc_fail(call, BT_ESTATE, "logged in already");
         return;
     }
-    if (token_verify(&self->keys, req->token.data, req->token.len, now_ms, self->token_life_ms, &t) != BT_OK) {
+    enum bt_err err = resume_verify(self, req->token, now_ms, &t);
+    if (err == BT_EDOWN) {
+        rpc_fail_retry(call, BT_EDOWN, 1000, "the keys of tokens can't be read");
+        return;
+    }
+    if (err != BT_OK) {
         rpc_fail(call, BT_ENOAUTH, "the token is not valid");
         return;
     }

@@ -119,7 +119,8 @@ static void no_bit_of_a_token_can_be_changed(void **state)
     size_t len = token_sign(&env->keys, &t, bytes);
     for (size_t bit = 0; bit < len * 8; bit++) {
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        assert_int_equal(token_verify(&env->keys, bytes, len, now_ms, life_ms, &got), BT_ENOAUTH);
+        bool is_key_id = bit / 8 >= 1 && bit / 8 < 5;
+        assert_int_equal(token_verify(&env->keys, bytes, len, now_ms, life_ms, &got), is_key_id ? BT_ENOTFOUND : BT_ENOAUTH);
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
     assert_int_equal(token_verify(&env->keys, bytes, len, now_ms, life_ms, &got), BT_OK);
@@ -181,7 +182,7 @@ static void another_key_proves_nothing(void **state)
     assert_int_equal(token_verify(&env->keys, bytes, len, now_ms, life_ms, &got), BT_ENOAUTH);
     write_file(env, "2 " KEY_A " 1000\n", 0600); /* the same key */
     assert_int_equal(open_keys(env), BT_OK);
-    assert_int_equal(token_verify(&env->keys, bytes, len, now_ms, life_ms, &got), BT_ENOAUTH);
+    assert_int_equal(token_verify(&env->keys, bytes, len, now_ms, life_ms, &got), BT_ENOTFOUND);
 }
 
 static void the_newest_key_signs_and_all_verify(void **state)
@@ -197,15 +198,41 @@ static void the_newest_key_signs_and_all_verify(void **state)
     write_file(env, "# added by hand\n3 " KEY_B " 2000\n\n7 " KEY_A " 1000\n", 0600);
     assert_int_equal(open_keys(env), BT_OK);
     assert_int_equal(env->keys.nkeys, 2);
-    assert_int_equal(env->keys.keys[env->keys.newest].id, 3);
     size_t young_len = token_sign(&env->keys, &t, young);
     assert_int_equal(token_verify(&env->keys, old, old_len, now_ms, life_ms, &got), BT_OK);
     assert_int_equal(token_verify(&env->keys, young, young_len, now_ms, life_ms, &got), BT_OK);
 
     write_file(env, "3 " KEY_B " 2000\n", 0600); /* the old one is taken out */
     assert_int_equal(open_keys(env), BT_OK);
-    assert_int_equal(token_verify(&env->keys, old, old_len, now_ms, life_ms, &got), BT_ENOAUTH);
+    assert_int_equal(token_verify(&env->keys, old, old_len, now_ms, life_ms, &got), BT_ENOTFOUND);
     assert_int_equal(token_verify(&env->keys, young, young_len, now_ms, life_ms, &got), BT_OK);
+}
+
+static uint32_t signing_key(const struct env *env, int64_t issued_ms)
+{
+    uint8_t bytes[TOKEN_MAX];
+    struct token t = sample();
+
+    t.issued_ms = issued_ms;
+    token_sign(&env->keys, &t, bytes);
+    return (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 | bytes[4];
+}
+
+static void a_key_signs_from_the_time_that_stands_beside_it(void **state)
+{
+    struct env *env = *state;
+    static const char *const orders[] = { "1 " KEY_A " 1000\n2 " KEY_B " 5000\n3 " KEY_A " 3000\n4 " KEY_A " 3000\n",
+                                          "4 " KEY_A " 3000\n3 " KEY_A " 3000\n2 " KEY_B " 5000\n1 " KEY_A " 1000\n" };
+
+    for (size_t i = 0; i < 2; i++) {
+        write_file(env, orders[i], 0600);
+        assert_int_equal(open_keys(env), BT_OK);
+        assert_int_equal(signing_key(env, 2999), 1);
+        assert_int_equal(signing_key(env, 3000), 4);
+        assert_int_equal(signing_key(env, 4999), 4);
+        assert_int_equal(signing_key(env, 5000), 2);
+        assert_int_equal(signing_key(env, 999), 1); /* none is due: the oldest */
+    }
 }
 
 static void the_first_start_makes_a_key_that_stays(void **state)
@@ -307,16 +334,21 @@ static void a_changed_file_is_read_again_and_a_bad_one_changes_nothing(void **st
     write_file(env, "1 " KEY_A " 1000\n2 " KEY_B " 2000\n", 0600);
     assert_true(token_keys_refresh(&env->keys));
     assert_int_equal(env->keys.nkeys, 2);
-    assert_int_equal(env->keys.keys[env->keys.newest].id, 2);
     assert_false(token_keys_refresh(&env->keys));
 
+    assert_true(token_keys_are_current(&env->keys));
     write_file(env, "rubbish\n", 0600);
     assert_false(token_keys_refresh(&env->keys));
     assert_false(token_keys_refresh(&env->keys));
+    assert_false(token_keys_are_current(&env->keys));
     assert_int_equal(errors, 1); /* said once */
+    write_file(env, "1 " KEY_A " 1000\n2 " KEY_B " 2000\n", 0600);
+    assert_true(token_keys_refresh(&env->keys));
+    assert_true(token_keys_are_current(&env->keys));
     unlink(env->path);
     assert_false(token_keys_refresh(&env->keys));
     assert_int_equal(env->keys.nkeys, 2);
+    assert_false(token_keys_are_current(&env->keys));
     log_set_sink(NULL, NULL);
 }
 
@@ -342,6 +374,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_shorter_life_counts_for_tokens_made_before, setup, teardown),
         cmocka_unit_test_setup_teardown(another_key_proves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(the_newest_key_signs_and_all_verify, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_signs_from_the_time_that_stands_beside_it, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_start_makes_a_key_that_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(processes_that_start_together_share_one_key, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_others_may_read_is_refused, setup, teardown),

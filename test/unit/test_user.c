@@ -325,6 +325,36 @@ static void a_token_resumes_its_session_also_after_a_restart(void **state)
     assert_int_equal(resume(aid, &d, NULL), RPC_STATUS_UNAUTHENTICATED);
 }
 
+/* Its maker has read the file before us. */
+static void a_token_by_a_new_key_is_good_at_once(void **state)
+{
+    static const char new_key[] = "2 bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb 1\n";
+    struct proxy_aid *aid = *state;
+    struct device d;
+    struct token_keys keys;
+    char why[1400];
+    const char *path = env_path(&aid->env, "token.keys");
+
+    assert_int_equal(enrol(aid, "Ann", "password1", NULL), RPC_STATUS_OK);
+    assert_int_equal(login(aid, "Ann", "password1", 0, &d), RPC_STATUS_OK);
+    assert_int_equal(token_keys_open(&keys, path, 0, why, sizeof why), BT_OK);
+    keys.keys[0].id = 2;
+    memset(keys.keys[0].key, 0xbb, sizeof keys.keys[0].key);
+    const struct token t = { .user_id = d.user_id, .session_id = d.session_id, .issued_ms = store_now_ms(aid->env.store),
+                             .expires_ms = store_now_ms(aid->env.store) + 1000000, .name = (const uint8_t *)"Ann", .name_len = 3 };
+    d.token_len = token_sign(&keys, &t, d.token);
+    assert_int_equal(resume(aid, &d, NULL), RPC_STATUS_UNAUTHENTICATED); /* the file was read, and has no such key */
+
+    FILE *f = fopen(path, "a");
+    assert_non_null(f);
+    assert_true(fputs("half of a li", f) >= 0 && fclose(f) == 0);
+    assert_int_equal(resume(aid, &d, NULL), RPC_STATUS_UNAVAILABLE); /* being written */
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(new_key, f) >= 0 && fclose(f) == 0);
+    assert_int_equal(resume(aid, &d, NULL), RPC_STATUS_OK);
+}
+
 static void a_token_past_half_its_life_is_replaced(void **state)
 {
     struct proxy_aid *aid = *state;
@@ -716,6 +746,7 @@ int main(void)
         T(one_device_that_logs_in_twice_at_once_has_one_session),
         cmocka_unit_test_setup_teardown(the_oldest_session_gives_way, setup_two_sessions, teardown),
         T(a_token_resumes_its_session_also_after_a_restart),
+        T(a_token_by_a_new_key_is_good_at_once),
         T(a_token_past_half_its_life_is_replaced),
         T(who_is_logged_in_cannot_log_in),
         cmocka_unit_test_setup_teardown(a_queue_that_is_full_says_when_to_come_again, setup_short_queue, teardown),
