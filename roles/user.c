@@ -89,6 +89,16 @@ struct password_opts user_password_opts(const struct conf *conf)
     };
 }
 
+/* A session's end that is committed late must still be found by who looks back so far. */
+static bool user_store_is_fit(const struct conf *conf, char *why, size_t why_size)
+{
+    if (conf_int(conf, "store", "timeout_ms") <= USER_ENDED_LATE_MAX_MS)
+        return true;
+    snprintf(why, why_size, "[store] timeout_ms: at most %d with the user role, or an ended session might live on",
+             USER_ENDED_LATE_MAX_MS);
+    return false;
+}
+
 static void user_ignore(void *arg)
 {
     (void)arg;
@@ -97,6 +107,8 @@ static void user_ignore(void *arg)
 static enum bt_err user_start(const struct role_env *env, void **self_out, char *why, size_t why_size)
 {
     enum bt_err err = BT_ENOMEM;
+    if (!user_store_is_fit(env->conf, why, why_size))
+        return BT_EINVAL;
     struct user_role *self = bt_calloc(1, sizeof *self);
     if (!self)
         goto fail;

@@ -19,10 +19,15 @@ struct user_ended {
     void (*tick)(void *arg);
     void *tick_arg;
     struct ended_set set;
+    struct ended_set doubtful; /* resumed on old knowledge; ended_ms: 0, or 1 once its later end is written */
+    int64_t doubt_ms;       /* when the last one was */
+    uint32_t writing;       /* later ends on their way to the store */
+    int64_t again_ms;       /* the end of one that could not be written: read from there again; 0: none */
     struct net_timer timer;
     struct net_task stopped;
     int64_t since_ms;       /* read from here */
     int64_t round_ms;       /* the store's clock when this round of pages began */
+    int64_t read_ms;        /* when the last complete round began */
     bool is_reading;
     bool must_read_again;   /* poked while reading */
     bool is_known;
@@ -101,6 +106,9 @@ static void ended_tick(void *arg)
     struct user_ended *ended = arg;
     ended->tick(ended->tick_arg);
     ended->round_ms = store_now_ms(ended->st);
+    if (ended->again_ms > 0 && ended->again_ms < ended->since_ms)
+        ended->since_ms = ended->again_ms;
+    ended->again_ms = 0;
     ended_read(ended);
 }
 
@@ -130,8 +138,14 @@ static void ended_free(void *arg)
     void (*cb)(void *) = ended->stopped_cb;
     void *cb_arg = ended->stopped_arg;
     ended_set_deinit(&ended->set);
+    ended_set_deinit(&ended->doubtful);
     bt_free(ended);
     cb(cb_arg);
+}
+
+static bool ended_is_busy(const struct user_ended *ended)
+{
+    return ended->is_reading || ended->writing > 0;
 }
 
 void user_ended_stop(struct user_ended *ended, void (*stopped_cb)(void *arg), void *arg)
@@ -139,7 +153,7 @@ void user_ended_stop(struct user_ended *ended, void (*stopped_cb)(void *arg), vo
     ended->stopped_cb = stopped_cb;
     ended->stopped_arg = arg;
     net_timer_stop(ended->loop, &ended->timer);
-    if (!ended->is_reading)
+    if (!ended_is_busy(ended))
         net_defer(ended->loop, &ended->stopped, ended_free, ended);
 }
 
@@ -147,6 +161,67 @@ static void ended_read(struct user_ended *ended)
 {
     ended->is_reading = true;
     store_session_ended(ended->st, ended->since_ms, ended_read_done, ended);
+}
+
+/* ---- sessions that were resumed on old knowledge ---- */
+
+struct later_end {
+    struct user_ended *ended;
+    uint64_t session_id;
+    int64_t ended_ms; /* as read */
+};
+
+static void later_end_written(const struct db_done *done, void *arg)
+{
+    struct later_end *w = arg;
+    struct user_ended *ended = w->ended;
+
+    ended->writing--;
+    if (ended->stopped_cb) {
+        if (!ended_is_busy(ended))
+            ended_free(ended);
+    } else if (done->err == BT_OK) {
+        ended->doubtful.slots[set_slot(&ended->doubtful, w->session_id)].ended_ms = 1;
+        log_info("a session had ended before it was resumed here: told again");
+    } else if (ended->again_ms == 0 || w->ended_ms < ended->again_ms) {
+        ended->again_ms = w->ended_ms;
+    }
+    bt_free(w);
+}
+
+/* Of a session that has ended: was it resumed here before that was known? Then its end is told again. */
+static enum bt_err ended_check_doubt(struct user_ended *ended, const struct store_ended *e)
+{
+    if (!ended_set_has(&ended->doubtful, e->session_id) ||
+        ended->doubtful.slots[set_slot(&ended->doubtful, e->session_id)].ended_ms != 0)
+        return BT_OK;
+    struct later_end *w = bt_calloc(1, sizeof *w);
+    if (!w)
+        return BT_ENOMEM;
+    *w = (struct later_end){ ended, e->session_id, e->ended_ms };
+    ended->writing++;
+    store_session_end_later(ended->st, e->user_id, e->session_id, store_now_ms(ended->st), later_end_written, w);
+    return BT_OK;
+}
+
+/* A round is complete that began after the last of them was resumed: there is no doubt any more. */
+static void ended_settle_doubt(struct user_ended *ended)
+{
+    ended->read_ms = ended->round_ms;
+    if (ended->writing == 0 && ended->again_ms == 0 && ended->doubt_ms + USER_ENDED_LATE_MAX_MS < ended->round_ms)
+        ended_set_deinit(&ended->doubtful);
+}
+
+enum bt_err user_ended_resuming(struct user_ended *ended, uint64_t session_id)
+{
+    int64_t now_ms = store_now_ms(ended->st);
+
+    if (now_ms - ended->read_ms <= USER_ENDED_STALE_MS)
+        return BT_OK;
+    enum bt_err err = ended_set_add(&ended->doubtful, session_id, 0, 0);
+    if (err == BT_OK)
+        ended->doubt_ms = now_ms;
+    return err;
 }
 
 /* Take a page over; since_ms moves on only when all of it is in the set. */
@@ -157,6 +232,8 @@ static enum bt_err ended_take(struct user_ended *ended, const struct db_rows *ro
 
     for (size_t r = 0; store_session_ended_at(rows, r, &e); r++) {
         enum bt_err err = ended_set_add(&ended->set, e.session_id, e.ended_ms, oldest_ms);
+        if (err == BT_OK)
+            err = ended_check_doubt(ended, &e);
         if (err != BT_OK)
             return err;
     }
@@ -179,7 +256,8 @@ static void ended_read_done(enum bt_err err, const struct db_rows *rows, void *a
 
     ended->is_reading = false;
     if (ended->stopped_cb) {
-        ended_free(ended);
+        if (!ended_is_busy(ended))
+            ended_free(ended);
         return;
     }
     if (err == BT_OK)
@@ -194,6 +272,7 @@ static void ended_read_done(enum bt_err err, const struct db_rows *rows, void *a
     }
     if (!ended->is_known || ended->is_failing)
         log_info("knows %zu sessions that ended", ended->set.count);
+    ended_settle_doubt(ended);
     ended->is_known = true;
     ended->is_failing = false;
     ended->since_ms = ended->round_ms - USER_ENDED_SLACK_MS;

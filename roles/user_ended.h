@@ -1,7 +1,10 @@
 /*
  * roles/user_ended.h: which sessions have ended within the life of a token, in memory: what resuming is checked against.
  *
- * Read whole at the start, then every second what ended since. When the store is away, what is known serves on.
+ * Read whole at the start, then every second what ended since. When the store is away, what is known serves on; which
+ * sessions were resumed on old knowledge is remembered. One of them that turns out to have ended before is given a later
+ * end in the store, since proxies, which look only USER_ENDED_SLACK_MS back, may have been told of its end before it
+ * was bound to them. (Should this node die before, such a session lasts until its connection ends.)
  * Loop thread only.
  */
 #ifndef BT_ROLES_USER_ENDED_H
@@ -18,7 +21,10 @@ struct store;
 
 enum {
     USER_ENDED_POLL_MS = 1000,
-    USER_ENDED_SLACK_MS = 10000, /* a session's end may be committed that long after the time that is written for it */
+    USER_ENDED_SLACK_MS = 10000, /* how far back is read, here and by proxies */
+    USER_ENDED_STALE_MS = 4000,  /* what was read is old from then on */
+    /* A session's end may be committed that long after the time that is written for it: what a write may wait. */
+    USER_ENDED_LATE_MAX_MS = USER_ENDED_SLACK_MS - USER_ENDED_STALE_MS,
 };
 
 /* A set of session ids, each with the time of its end. Zeroed before first use. */
@@ -46,6 +52,9 @@ void user_ended_stop(struct user_ended *ended, void (*stopped_cb)(void *arg), vo
 bool user_ended_is_known(const struct user_ended *ended);
 
 bool user_ended_has(const struct user_ended *ended, uint64_t session_id);
+
+/* This node is about to resume a session that it does not know to have ended. BT_ENOMEM: it must not. */
+enum bt_err user_ended_resuming(struct user_ended *ended, uint64_t session_id);
 
 /* This node ended a session just now. */
 void user_ended_add(struct user_ended *ended, uint64_t session_id, int64_t ended_ms);

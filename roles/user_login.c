@@ -291,6 +291,11 @@ void user_resume(struct rpc_call *call, const void *msg, void *self_arg)
         rpc_fail(call, BT_ENOAUTH, "the session has ended");
         return;
     }
+    err = user_ended_resuming(self->ended, t.session_id);
+    if (err != BT_OK) {
+        rpc_fail(call, err, NULL);
+        return;
+    }
     bool is_young = now_ms - t.issued_ms < (t.expires_ms - t.issued_ms) / 2;
     user_grant(self, call, &(struct user_grant){
         .user_id = t.user_id,

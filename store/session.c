@@ -102,6 +102,14 @@ void store_session_end(struct store *st, uint64_t user_id, uint64_t session_id, 
             params, 4, DB_ANY, cb, arg);
 }
 
+void store_session_end_later(struct store *st, uint64_t user_id, uint64_t session_id, int64_t now_ms, db_done_cb *cb, void *arg)
+{
+    const struct db_val params[] = { db_int(now_ms), db_int((int64_t)user_id), db_int((int64_t)session_id), db_int(now_ms) };
+    db_exec(store_db(st),
+            "UPDATE session SET ended_ms = ? WHERE user_id = ? AND session_id = ? AND ended_ms > 0 AND ended_ms < ?",
+            params, 4, DB_ANY, cb, arg);
+}
+
 void store_session_ended(struct store *st, int64_t since_ms, db_rows_cb *cb, void *arg)
 {
     const struct db_val params[] = { db_int(since_ms), db_int(since_ms), db_int(STORE_ENDED_PAGE - 1) };

@@ -54,6 +54,9 @@ void store_session_again(struct store *st, const struct store_login *login, db_d
 /* End a session at `now_ms`. changed is 0 when there is no such live session. */
 void store_session_end(struct store *st, uint64_t user_id, uint64_t session_id, int reason, int64_t now_ms, db_done_cb *cb, void *arg);
 
+/* Move the end of a session that has ended to `now_ms`: who reads by time hears of it again. changed is 0 when it has not ended before that. */
+void store_session_end_later(struct store *st, uint64_t user_id, uint64_t session_id, int64_t now_ms, db_done_cb *cb, void *arg);
+
 /*
  * Sessions that ended at or after since_ms (> 0), oldest first: STORE_ENDED_PAGE of them and those that ended in the
  * same millisecond as the last. Fewer than STORE_ENDED_PAGE: there are no more; else ask on from the last one's end + 1.

@@ -168,6 +168,9 @@ static void sessions(struct tale *t)
     WRITE(BT_OK, store_session_end, ALICE, 504, 2, 31); /* changes nothing */
     READ(store_session_ended, 1);
     READ(store_session_ended, 25);
+    WRITE(BT_OK, store_session_end_later, ALICE, 504, 40);
+    WRITE(BT_OK, store_session_end_later, ALICE, 504, 39); /* changes nothing */
+    READ(store_session_ended, 31);
     WRITE(BT_OK, store_account_set_password, BOB, text("hash"), text("hash 2"), 0, 3);
     WRITE(BT_ECONFLICT, store_account_set_password, BOB, text("hash"), text("hash 3"), 0, 3);
     WRITE(BT_OK, store_account_disable, CAROL, 4);

@@ -15,6 +15,7 @@
 #include "proto/methods.h"
 #include "proto/node.pb.h"
 #include "roles/token.h"
+#include "roles/user_ended.h"
 #include "roles/user_operate.h"
 #include "rpc/bytes.h"
 #include "test/unit/proxy_aid.h"
@@ -568,6 +569,41 @@ static void a_restarted_node_knows_all_that_ended(void **state)
 
 /* ---- profiles ---- */
 
+/* Its end was told to proxies while this node could not read; they have it again only by being told again. */
+static void a_session_resumed_on_old_knowledge_is_ended_again(void **state)
+{
+    struct proxy_aid *aid = *state;
+    struct device d, other;
+    struct db_done done;
+
+    enter(aid, &d);
+    assert_int_equal(login(aid, "Ann", "password1", 6, &other), RPC_STATUS_OK);
+    while (resume(aid, &d, NULL) == RPC_STATUS_UNAVAILABLE)
+        net_loop_turn(aid->env.loop, 20);
+    const int64_t end_ms = store_now_ms(aid->env.store);
+    const struct db_val vals[] = { db_int(end_ms), db_int((int64_t)d.session_id) };
+    log_set_sink(quiet, NULL);
+    assert_int_equal(env_exec(&aid->env, "ALTER TABLE session RENAME TO hidden", NULL, 0, DB_ANY).err, BT_OK);
+    done = env_exec(&aid->env, "UPDATE hidden SET ended_ms = ?, end_reason = 1, device_id = -session_id WHERE session_id = ?", vals, 2, 1);
+    assert_int_equal(done.err, BT_OK);
+    while (store_now_ms(aid->env.store) <= end_ms + USER_ENDED_STALE_MS)
+        net_loop_turn(aid->env.loop, 100);
+    assert_int_equal(resume(aid, &d, NULL), RPC_STATUS_OK); /* with the store away, what is known serves */
+    assert_int_equal(resume(aid, &other, NULL), RPC_STATUS_OK);
+    assert_int_equal(env_exec(&aid->env, "ALTER TABLE hidden RENAME TO session", NULL, 0, DB_ANY).err, BT_OK);
+
+    wait_until_refused(aid, &d);
+    for (int i = 0; i < 100 && env_int(&aid->env, "SELECT MAX(ended_ms) FROM session") == end_ms; i++)
+        net_loop_turn(aid->env.loop, 20);
+    log_set_sink(NULL, NULL);
+    const int64_t again_ms = env_int(&aid->env, "SELECT MAX(ended_ms) FROM session");
+    assert_true(again_ms > end_ms + USER_ENDED_STALE_MS);
+    for (uint64_t end_us = net_clock_us() + 2500000; net_clock_us() < end_us;) /* once is enough */
+        net_loop_turn(aid->env.loop, 100);
+    assert_int_equal(env_int(&aid->env, "SELECT MAX(ended_ms) FROM session"), again_ms);
+    assert_int_equal(resume(aid, &other, NULL), RPC_STATUS_OK);
+}
+
 static void a_profile_changes_where_it_is_told_to(void **state)
 {
     struct proxy_aid *aid = *state;
@@ -755,6 +791,7 @@ int main(void)
         T(proxies_are_told_which_sessions_ended_and_why),
         T(many_ended_sessions_come_in_pages_without_a_gap),
         T(a_restarted_node_knows_all_that_ended),
+        T(a_session_resumed_on_old_knowledge_is_ended_again),
         T(a_profile_changes_where_it_is_told_to),
         T(users_are_found_by_name_and_by_id),
         T(an_operator_shuts_an_account_beside_the_server),
