@@ -13,6 +13,7 @@
 
 static const struct conf_key friend_keys[] = {
     { "friend", "max_friends", CONF_INT, "2000", 1, 100000, "friends", NULL, "Friends, and requests sent, of one user." },
+    { "friend", "max_requests", CONF_INT, "500", 1, 100000, "requests", NULL, "Requests of others that one user has not answered." },
     { "friend", "max_telling", CONF_INT, "256", 1, 100000, "users", NULL,
       "Users whose coming and going is told to their friends at the same time; more are not told." },
     { .section = NULL },
@@ -66,6 +67,7 @@ static enum bt_err friend_start(const struct role_env *env, void **self_out, cha
     self->st = env->store;
     self->rpc = env->rpc;
     self->max_friends = conf_int(env->conf, "friend", "max_friends");
+    self->max_requests = conf_int(env->conf, "friend", "max_requests");
     self->max_telling = (uint32_t)conf_int(env->conf, "friend", "max_telling");
     *self_out = self;
     return BT_OK;

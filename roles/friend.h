@@ -26,7 +26,7 @@ struct friend_role {
     struct net_loop *loop;
     struct store *st;
     struct rpc *rpc;
-    int64_t max_friends;
+    int64_t max_friends, max_requests;
     uint32_t max_telling;       /* users whose presence is being told at once */
     uint32_t telling;
     uint64_t untold;            /* dropped for that limit */

@@ -75,6 +75,10 @@ static enum bt_err decide_add(const struct friend_role *self, const struct store
         *detail_out = "the other has too many friends and requests";
         return BT_EBUSY;
     }
+    if (facts->peer_asked >= self->max_requests) {
+        *detail_out = "the other has too many requests to answer";
+        return BT_EBUSY;
+    }
     new->own.state = STORE_REQUEST_SENT;
     new->peer.state = STORE_REQUEST_RECEIVED;
     return BT_OK;

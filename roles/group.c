@@ -18,6 +18,8 @@ static const struct conf_key group_keys[] = {
       .help = "Members of one group." },
     { .section = "group", .name = "max_joined", .type = CONF_INT, .def = "1000", .min = 1, .max = 100000, .unit = "groups",
       .help = "Groups that one user may be in." },
+    { .section = "group", .name = "max_pending", .type = CONF_INT, .def = "1000", .min = 1, .max = 100000, .unit = "users",
+      .help = "Users that are invited to one group or ask to join it." },
     { .section = "group", .name = "name_max", .type = CONF_INT, .def = "64", .min = 1, .max = 256, .unit = "bytes", .help = "Length of a group's name." },
     { .section = "group", .name = "about_max", .type = CONF_INT, .def = "1024", .min = 0, .max = 1024, .unit = "bytes",
       .help = "Length of a group's description." },
@@ -287,6 +289,25 @@ void group_set_pending(struct group_job *job, uint64_t user_id, bool has_row, in
     store_group_set_pending(job->role->store, job->group_id, user_id, has_row, was, pending, group_set_pending_done, job);
 }
 
+static void group_pending_counted(enum bt_err err, const struct db_rows *rows, void *arg)
+{
+    struct group_job *job = arg;
+    bool is_full = err == BT_OK && store_group_joined_of(rows) >= job->role->max_pending;
+    if (!group_goes_on(job, is_full ? BT_EBUSY : err, is_full ? "too many are invited or ask already" : NULL))
+        return;
+    group_set_pending(job, job->pending_user, job->has_row, STORE_NOT_PENDING, job->pending_new, job->pending_next, job->again);
+}
+
+void group_new_pending(struct group_job *job, uint64_t user_id, bool has_row, int32_t pending, group_step *next, group_step *again)
+{
+    job->pending_user = user_id;
+    job->has_row = has_row;
+    job->pending_new = pending;
+    job->pending_next = next;
+    job->again = again;
+    store_group_pending(job->role->store, job->group_id, job->role->max_pending, group_pending_counted, job);
+}
+
 /* ---- telling ------------------------------------------------------------------------------------------------------- */
 
 static void put_user(uint8_t *at, uint64_t id)
@@ -360,6 +381,7 @@ static enum bt_err group_start(const struct role_env *env, void **self_out, char
     self->store = env->store;
     self->max_members = (size_t)conf_int(env->conf, "group", "max_members");
     self->max_joined = (size_t)conf_int(env->conf, "group", "max_joined");
+    self->max_pending = (size_t)conf_int(env->conf, "group", "max_pending");
     self->name_max = (size_t)conf_int(env->conf, "group", "name_max");
     self->about_max = (size_t)conf_int(env->conf, "group", "about_max");
     self->max_calls = (size_t)conf_int(env->conf, "group", "max_calls");

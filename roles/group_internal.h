@@ -31,7 +31,7 @@ struct group_role {
     struct net_loop *loop;
     struct rpc *rpc;
     struct store *store;
-    size_t max_members, max_joined;
+    size_t max_members, max_joined, max_pending;
     size_t name_max, about_max;      /* bytes */
     size_t max_calls;
     size_t open;                     /* jobs */
@@ -63,6 +63,10 @@ struct group_job {
     bool is_written;                 /* the owner has, or had already: no failure may say any more that nothing was done */
     int tries;                       /* of writing a pending state */
     int32_t pending_was;             /* group_set_pending: before */
+    bool has_row;                    /* group_new_pending: as read */
+    uint64_t pending_user;
+    int32_t pending_new;
+    group_step *pending_next;
     GroupEvent event;                /* group_tell */
     uint64_t tell_user;
     uint64_t request_id;             /* CreateGroup, UpdateGroup: as asked; texts in the arena, data NULL: not asked */
@@ -98,6 +102,9 @@ void group_update(struct group_job *job, const Membership *change, group_step *n
  * anew), at most a few times.
  */
 void group_set_pending(struct group_job *job, uint64_t user_id, bool has_row, int32_t was, int32_t pending, group_step *next, group_step *again);
+
+/* The same for one who was neither invited nor asking; RESOURCE_EXHAUSTED when too many are. */
+void group_new_pending(struct group_job *job, uint64_t user_id, bool has_row, int32_t pending, group_step *next, group_step *again);
 
 /*
  * The call was answered: push job->event to tell_user (0: nobody), and with to_admins to owner and admins, in one event; then end the

@@ -62,7 +62,7 @@ static void join_viewed(struct group_job *job)
     else if (v->pending == STORE_ASKING)
         group_reply(job, &asked);
     else
-        group_set_pending(job, job->caller, v->has_row, v->pending, STORE_ASKING, join_asked, join_again);
+        group_new_pending(job, job->caller, v->has_row, STORE_ASKING, join_asked, join_again);
 }
 
 void group_join_group(struct rpc_call *call, const void *msg, void *self)
@@ -103,6 +103,8 @@ static void invite_decide(struct group_job *job)
         group_fail(job, BT_EDENIED, "the user takes no invitations from the caller");
     else if (job->view.members >= job->role->max_members)
         group_fail(job, BT_EBUSY, "the group is full");
+    else if (o->pending == STORE_NOT_PENDING)
+        group_new_pending(job, job->user_id, o->has_row, STORE_INVITED, invite_done, invite_again);
     else
         group_set_pending(job, job->user_id, o->has_row, o->pending, STORE_INVITED, invite_done, invite_again);
 }

@@ -11,7 +11,8 @@ void store_friend_facts(struct store *st, uint64_t user_id, uint64_t peer_id, db
     const struct db_val params[] = { user, peer, user, user, peer };
     db_query(store_db(st),
              "SELECT a.user_id, a.name, COALESCE(f.state, 0), COALESCE(f.blocked, 0), "
-             "(SELECT COUNT(*) FROM friend c WHERE c.user_id = a.user_id AND c.state IN (1, 3)) "
+             "(SELECT COUNT(*) FROM friend c WHERE c.user_id = a.user_id AND c.state IN (1, 3)), "
+             "(SELECT COUNT(*) FROM friend r WHERE r.user_id = a.user_id AND r.state = 2) "
              "FROM account a LEFT JOIN friend f ON f.user_id = a.user_id "
              "AND f.peer_id = CASE WHEN a.user_id = ? THEN ? ELSE ? END WHERE a.user_id IN (?, ?)",
              params, 5, cb, arg);
@@ -33,6 +34,7 @@ void store_friend_facts_at(const struct db_rows *rows, uint64_t user_id, struct 
             out->peer_name = (struct store_text){ name->p, name->len };
             out->pair.peer = side;
             out->peer_count = db_at(rows, r, 4)->i;
+            out->peer_asked = db_at(rows, r, 5)->i;
         }
     }
 }

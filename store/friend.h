@@ -29,12 +29,13 @@ struct store_friend_pair {
     struct store_friend_side own, peer;
 };
 
-/* All there is about a pair: its two sides, and of each user whether he exists, his name, his friends and requests sent. */
+/* All there is about a pair: its two sides, and of each user whether he exists, his name, his friends and requests. */
 struct store_friend_facts {
     struct store_friend_pair pair;
     bool own_exists, peer_exists;
     struct store_text own_name, peer_name;  /* point into the rows */
     int64_t own_count, peer_count;
+    int64_t peer_asked;                     /* requests that the peer has received */
 };
 void store_friend_facts(struct store *st, uint64_t user_id, uint64_t peer_id, db_rows_cb *cb, void *arg);
 void store_friend_facts_at(const struct db_rows *rows, uint64_t user_id, struct store_friend_facts *out);

@@ -156,6 +156,14 @@ uint64_t store_group_admin_of(const struct db_rows *rows, size_t r)
     return u64_at(rows, r, 0);
 }
 
+void store_group_pending(struct store *st, uint64_t group_id, size_t limit, db_rows_cb *cb, void *arg)
+{
+    static const char sql[] = "SELECT COUNT(*) FROM (SELECT user_id FROM member WHERE hi = ? AND lo = 0 AND role = 0 AND pending > 0 LIMIT ?) p";
+    const struct db_val vals[] = { I(group_id), I(limit) };
+
+    db_query(store_db(st), sql, vals, 2, cb, arg);
+}
+
 void store_group_set_pending(struct store *st, uint64_t group_id, uint64_t user_id, bool has_row, int32_t was, int32_t pending, db_done_cb *cb, void *arg)
 {
     static const char update[] = "UPDATE member SET pending = ? WHERE hi = ? AND lo = 0 AND user_id = ? AND role = 0 AND pending = ?";

@@ -70,6 +70,9 @@ struct store_group_member store_group_member_of(const struct db_rows *rows, size
 void store_group_admins(struct store *st, uint64_t group_id, db_rows_cb *cb, void *arg);
 uint64_t store_group_admin_of(const struct db_rows *rows, size_t r);
 
+/* How many are invited or ask: one row, store_group_joined_of(). Looks at no more than limit of them. */
+void store_group_pending(struct store *st, uint64_t group_id, size_t limit, db_rows_cb *cb, void *arg);
+
 /*
  * Change the pending state of someone who is no member, from `was` (has_row: whether his row is there). BT_ECONFLICT,
  * BT_EEXIST: it is another one meanwhile, or he is a member.

@@ -150,6 +150,11 @@ static int setup_two_friends(void **state)
     return setup_with(state, (const char *const[]){ "friend.max_friends=2", NULL });
 }
 
+static int setup_two_requests(void **state)
+{
+    return setup_with(state, (const char *const[]){ "friend.max_requests=2", NULL });
+}
+
 static void set_flag(void *arg)
 {
     *(bool *)arg = true;
@@ -331,6 +336,22 @@ static void friends_are_limited_on_both_sides(void **state)
     assert_int_equal(act(env, RPC_FRIEND_ACCEPT_FRIEND, BOB, CAROL, NULL), RPC_STATUS_RESOURCE_EXHAUSTED);
     assert_acts(env, RPC_FRIEND_DECLINE_FRIEND, BOB, 50, FriendState_NO_FRIEND, false);
     assert_acts(env, RPC_FRIEND_ACCEPT_FRIEND, BOB, CAROL, FriendState_FRIENDS, false);
+}
+
+static void requests_that_wait_for_an_answer_are_limited(void **state)
+{
+    struct env *env = *state;
+
+    for (uint64_t id = 50; id < 54; id++)
+        seed_account(&env->aid.env, id, "someone");
+    assert_acts(env, RPC_FRIEND_ADD_FRIEND, 50, ANN, FriendState_REQUEST_SENT, false);
+    assert_acts(env, RPC_FRIEND_ADD_FRIEND, 51, ANN, FriendState_REQUEST_SENT, false);
+    assert_int_equal(act(env, RPC_FRIEND_ADD_FRIEND, 52, ANN, NULL), RPC_STATUS_RESOURCE_EXHAUSTED);
+    assert_acts(env, RPC_FRIEND_ADD_FRIEND, 51, ANN, FriendState_REQUEST_SENT, false); /* stands already */
+    assert_acts(env, RPC_FRIEND_ADD_FRIEND, ANN, 53, FriendState_REQUEST_SENT, false);
+    assert_acts(env, RPC_FRIEND_ADD_FRIEND, 53, ANN, FriendState_FRIENDS, false);      /* waits for nothing */
+    assert_acts(env, RPC_FRIEND_DECLINE_FRIEND, ANN, 50, FriendState_NO_FRIEND, false);
+    assert_acts(env, RPC_FRIEND_ADD_FRIEND, 52, ANN, FriendState_REQUEST_SENT, false);
 }
 
 /* ---- blocks ---- */
@@ -601,6 +622,7 @@ int main(void)
         T(a_request_is_declined_or_taken_back),
         T(the_target_must_be_another_user),
         cmocka_unit_test_setup_teardown(friends_are_limited_on_both_sides, setup_two_friends, teardown),
+        cmocka_unit_test_setup_teardown(requests_that_wait_for_an_answer_are_limited, setup_two_requests, teardown),
         T(a_block_ends_the_friendship_and_drops_the_rights),
         T(a_stranger_does_not_see_that_he_is_blocked),
         T(a_block_is_answered_only_when_it_is_in_force),

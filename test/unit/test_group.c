@@ -35,7 +35,7 @@ static int setup(void **state)
 
 static int setup_small(void **state)
 {
-    static const char *const settings[] = { "group.max_joined=1", "group.max_members=3", "group.name_max=5", "group.about_max=6", NULL };
+    static const char *const settings[] = { "group.max_joined=1", "group.max_members=3", "group.max_pending=2", "group.name_max=5", "group.about_max=6", NULL };
     return setup_with(state, settings);
 }
 
@@ -411,6 +411,25 @@ static void nobody_is_invited_into_a_full_group(void **state)
     assert_int_equal(invite(OWNER, STRANGER), RPC_STATUS_RESOURCE_EXHAUSTED);
 }
 
+static void no_more_than_so_many_are_invited_or_ask(void **state)
+{
+    InviteRequest req = { .user_id = STRANGER }, other = { .user_id = 13 };
+    (void)state;
+    seed_group(&aid.env, GROUP, OWNER, "choir", BY_REQUEST);
+    seed_member(&aid.env, GROUP, 0, OWNER, 3, 1, 0);
+    for (uint64_t id = 10; id < 15; id++)
+        seed_account(&aid.env, id, "someone");
+    assert_true(join(10).pending);
+    assert_true(join(11).pending);
+    assert_true(join(11).pending); /* a repeat */
+    assert_int_equal(join_status(12, target), RPC_STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(aid_call(&aid, RPC_GROUP_INVITE, OWNER, target, &req), RPC_STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(pending_of_stranger(), -1);
+    assert_int_equal(env_exec(&aid.env, "DELETE FROM member WHERE user_id = 10", NULL, 0, 1).err, BT_OK);
+    assert_int_equal(aid_call(&aid, RPC_GROUP_INVITE, OWNER, target, &other), RPC_STATUS_OK);
+    assert_int_equal(aid_call(&aid, RPC_GROUP_INVITE, OWNER, target, &req), RPC_STATUS_RESOURCE_EXHAUSTED);
+}
+
 static void one_who_asks_is_let_in_by_inviting(void **state)
 {
     (void)state;
@@ -622,6 +641,7 @@ int main(void)
         TEST(who_may_not_invite_is_refused),
         TEST(any_member_invites_into_an_open_group),
         SMALL(nobody_is_invited_into_a_full_group),
+        SMALL(no_more_than_so_many_are_invited_or_ask),
         TEST(one_who_asks_is_let_in_by_inviting),
         TEST(an_invitation_is_refused_by_the_invited),
         TEST(a_request_is_refused_by_those_who_decide),

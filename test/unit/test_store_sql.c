@@ -272,6 +272,8 @@ static void group_life(struct tale *t)
     READ(store_group_other, GROUP, 77, ALICE);
     READ(store_group_members, GROUP, 0, 0, 10);
     READ(store_group_admins, GROUP);
+    READ(store_group_pending, GROUP, 1);
+    READ(store_group_pending, GROUP, 9);
     READ(store_conversation_members, GROUP, 0);
     READ(store_conversation_member, GROUP, 0, CAROL);
     READ(store_conversation_group, GROUP);
