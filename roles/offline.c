@@ -13,7 +13,7 @@
 static const struct conf_key offline_keys[] = {
     { .section = "offline", .name = "reply_max_bytes", .type = CONF_INT, .def = "524288", .min = 16384, .max = 8388608, .unit = "bytes",
       .help = "Texts in one reply; a longer one is cut and continued. Must leave room for one message below the longest frame." },
-    { .section = "offline", .name = "max_positions", .type = CONF_INT, .def = "10000", .min = 100, .max = 100000, .unit = "positions",
+    { .section = "offline", .name = "max_positions", .type = CONF_INT, .def = "4000", .min = 100, .max = 100000, .unit = "positions",
       .help = "Positions in one Pull." },
     { .section = "offline", .name = "max_marks", .type = CONF_INT, .def = "1000", .min = 1, .max = 10000, .unit = "marks", .help = "Marks in one Mark." },
     { .section = "offline", .name = "max_reads", .type = CONF_INT, .def = "256", .min = 1, .max = 100000, .unit = "calls",

@@ -15,6 +15,7 @@ struct password_pool {
     struct password_opts opts;
     struct password_job *first, **last; /* waiting */
     uint32_t waiting, running;
+    uint32_t waiting_others;            /* of those that wait: no logins */
     uint64_t hash_us;                   /* what one takes, smoothed */
     struct net_task pump;
     bool is_closing;
@@ -72,6 +73,7 @@ static struct password_job *pool_shift(struct password_pool *pool)
     if (!pool->first)
         pool->last = &pool->first;
     pool->waiting--;
+    pool->waiting_others -= !job->is_login;
     job->next = NULL;
     return job;
 }
@@ -145,7 +147,7 @@ static enum bt_err password_enqueue(struct password_pool *pool, struct password_
         return BT_EINVAL;
     if (pool->is_closing)
         return BT_ECLOSING;
-    if (pool->waiting >= pool->opts.queue)
+    if (pool->waiting >= pool->opts.queue || (!job->is_login && pool->waiting_others >= (pool->opts.queue + 1) / 2))
         return BT_EBUSY;
     if (len > 0)
         memcpy(job->password, password, len);
@@ -158,6 +160,7 @@ static enum bt_err password_enqueue(struct password_pool *pool, struct password_
     *pool->last = job;
     pool->last = &job->next;
     pool->waiting++;
+    pool->waiting_others += !job->is_login;
     net_defer(pool->loop, &pool->pump, password_pump, pool);
     return BT_OK;
 }

@@ -2,7 +2,8 @@
  * roles/password.h: hashing and checking passwords (argon2id) in the thread pool, a few at a time.
  *
  * A hash costs tens of milliseconds and megabytes, and the pool's threads are shared: so at most `parallel` run at once,
- * at most `queue` wait, and one whose caller has gone is dropped before it costs anything. Loop thread only.
+ * at most `queue` wait, and one whose caller has gone is dropped before it costs anything. Half of the queue is kept for
+ * logins: who floods the rest of it locks nobody out. Loop thread only.
  */
 #ifndef BT_ROLES_PASSWORD_H
 #define BT_ROLES_PASSWORD_H
@@ -32,6 +33,7 @@ typedef void password_done_cb(struct password_job *job, enum bt_err err);
 struct password_job {
     /* Asked just before the hashing: BT_OK, or the error (no longer wanted) that done shall get. May be NULL. */
     enum bt_err (*wanted)(struct password_job *job);
+    bool is_login;                  /* may fill the whole queue; others half of it */
     /* ---- results, for done ---- */
     bool is_right;                  /* of a check */
     char hash[PASSWORD_HASH_SIZE];  /* of a make; terminated */
@@ -57,7 +59,7 @@ void password_pool_close(struct password_pool *pool, void (*closed_cb)(void *arg
  * Hash a password; or check one against a hash, hash NULL: against one that no password fits, in the same time.
  * The texts are copied; the password's copy is overwritten before done. done is called exactly once, never inside this
  * call: BT_OK, what wanted() answered, BT_ENOMEM, BT_ECLOSING.
- * Errors, then done is not called: BT_EBUSY (the queue is full), BT_EINVAL (longer than PASSWORD_MAX, or no hash), BT_ECLOSING.
+ * Errors, then done is not called: BT_EBUSY (the queue, or its half, is full), BT_EINVAL (longer than PASSWORD_MAX, or no hash), BT_ECLOSING.
  */
 enum bt_err password_make(struct password_pool *pool, struct password_job *job, const void *password, size_t len,
                           password_done_cb *done);

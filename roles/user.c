@@ -18,7 +18,7 @@ static const struct conf_key user_keys[] = {
     { "user", "hash_ops", CONF_INT, "2", 1, 20, "passes", NULL, "Cost of a password hash (argon2id) in time." },
     { "user", "hash_memory", CONF_INT, "19456", 8, 1048576, "KiB", NULL, "Cost of a password hash in memory." },
     { "user", "hash_parallel", CONF_INT, "2", 1, 64, "hashes", NULL, "Password hashes that are computed at once." },
-    { "user", "hash_queue", CONF_INT, "64", 1, 100000, "hashes", NULL, "Password hashes that wait; one more is refused." },
+    { "user", "hash_queue", CONF_INT, "64", 1, 100000, "hashes", NULL, "Password hashes that wait; one more is refused. Half of them are kept for logins." },
     { .section = NULL },
 };
 

@@ -86,6 +86,7 @@ void user_login(struct rpc_call *call, const void *msg, void *self_arg)
     if (!l)
         return;
     l->job.wanted = login_wanted;
+    l->job.is_login = true;
     l->device_id = (int64_t)(req->device_id & INT64_MAX); /* below 0 are those that chose none */
     if (req->password.len > 0)
         memcpy(l->password, req->password.data, l->password_len = req->password.len);

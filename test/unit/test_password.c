@@ -91,6 +91,7 @@ static void job_init(struct job *job, struct env *env)
     memset(job, 0, sizeof *job);
     job->base.wanted = job_wanted;
     job->env = env;
+    job->base.is_login = true; /* may fill the whole queue */
 }
 
 static void make(struct env *env, struct job *job, const char *password)
@@ -176,6 +177,32 @@ static void too_long_a_password_is_refused(void **state)
     assert_int_equal(job.err, BT_OK);
 }
 
+/* Whoever registers or changes passwords all the time keeps nobody from logging in. */
+static void half_of_the_queue_is_kept_for_logins(void **state)
+{
+    struct env *env = *state;
+    struct job others[QUEUE], logins[QUEUE];
+    int taken = 0, in = 0;
+
+    for (int i = 0; i < QUEUE; i++) {
+        job_init(&others[i], env);
+        others[i].base.is_login = false;
+        taken += password_make(env->pool, &others[i].base, "p", 1, job_done) == BT_OK;
+    }
+    assert_int_equal(taken, (QUEUE + 1) / 2);
+    for (int i = 0; i < QUEUE; i++) {
+        job_init(&logins[i], env);
+        logins[i].base.is_login = true;
+        in += password_make(env->pool, &logins[i].base, "p", 1, job_done) == BT_OK;
+    }
+    assert_int_equal(in, QUEUE - taken);
+    wait_for(env, QUEUE);
+    job_init(&others[0], env);
+    others[0].base.is_login = false;
+    assert_int_equal(password_make(env->pool, &others[0].base, "p", 1, job_done), BT_OK); /* the places are free again */
+    wait_for(env, QUEUE + 1);
+}
+
 static void a_full_queue_refuses_and_says_how_long(void **state)
 {
     struct env *env = *state;
@@ -248,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_no_hash_fits_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(the_secret_is_gone_when_the_job_is_done, setup, teardown),
         cmocka_unit_test_setup_teardown(too_long_a_password_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(half_of_the_queue_is_kept_for_logins, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses_and_says_how_long, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_waits_for_is_dropped_before_it_costs, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_tells_the_waiting_and_finishes_the_running, setup, teardown),
