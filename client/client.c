@@ -327,6 +327,8 @@ void client_session_over(struct bt_client *c)
     c->user_id = 0;
     session_save(c);
     client_pull_stop(c);
+    for (size_t n = 0; n < c->convs.count; n++)
+        c->convs.rows[n]->is_fetching = false; /* its answer is nobody's */
     for (struct client_link *l = c->links; l; l = l->next)
         if (l->state == CLIENT_LINK_BOUND)
             l->state = CLIENT_LINK_OPEN;

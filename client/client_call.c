@@ -16,6 +16,11 @@ static bool needs_session(const struct client_call *call)
     return call->method->access == RPC_ACCESS_SESSION;
 }
 
+bool client_call_is_foreign(const struct client_call *call)
+{
+    return call->user_id != call->client->user_id;
+}
+
 static bool changes_something(const struct client_call *call)
 {
     return call->method->repeat != RPC_READ;
@@ -36,6 +41,7 @@ struct client_call *client_call_new(struct bt_client *c, const struct client_ask
     call->client = c;
     call->method = method;
     call->target = ask->target;
+    call->user_id = c->user_id;
     call->payload = (uint8_t *)(call + 1);
     call->len = rpc_encode(method->req, ask->msg, call->payload, len);
     call->deadline_ms = net_now_ms(c->loop) + (ask->timeout_ms ? ask->timeout_ms : c->call_timeout_ms);
@@ -248,6 +254,8 @@ void client_call_try(struct client_call *call)
         end_failed(call, BT_STATUS_FAILED_PRECONDITION, "the server speaks no version of the protocol that this program knows", 0);
     } else if (needs_session(call) && c->token_len == 0) {
         end_failed(call, BT_STATUS_UNAUTHENTICATED, "not logged in", 0);
+    } else if (needs_session(call) && client_call_is_foreign(call)) {
+        end_failed(call, BT_STATUS_UNAUTHENTICATED, "the user who asked has logged out", 0);
     } else if (call->queue && !client_queue_may_send(call)) {
         wait_until(call, call->deadline_ms);
     } else if (!l || l->state == CLIENT_LINK_CLOSING || (needs_session(call) && l->state != CLIENT_LINK_BOUND)) {

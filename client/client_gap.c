@@ -66,7 +66,7 @@ static void fetched(struct client_call *call, const struct bt_result *r, const v
     struct bt_client *c = call->client;
     uint64_t hi, lo;
     client_key_of(c, call->target, &hi, &lo);
-    struct client_conv *conv = c->user_id ? client_conv_find(c, hi, lo) : NULL;
+    struct client_conv *conv = c->user_id && !client_call_is_foreign(call) ? client_conv_find(c, hi, lo) : NULL;
     if (!conv)
         return;
     conv->is_fetching = false;

@@ -119,6 +119,7 @@ struct client_call {
     struct bt_client *client;
     const struct rpc_method_info *method;
     uint64_t target;
+    uint64_t user_id;                /* who makes it; nobody else may be taken for him */
     uint8_t *payload;                /* behind this struct */
     size_t len;
     uint64_t deadline_ms;            /* by net_now_ms() */
@@ -159,6 +160,7 @@ void client_call_start(struct client_call *call);
 void client_call_drop(struct client_call *call);                       /* made, and not started after all */
 void client_call_try_timer(void *call);
 void client_call_try(struct client_call *call);
+bool client_call_is_foreign(const struct client_call *call);           /* its user is not, or no longer, the one logged in */
 void client_calls_try_all(struct bt_client *c);                        /* a connection came into use, or has room again */
 void client_calls_no_session(struct bt_client *c);                     /* fail what waits for a login that is not coming */
 void client_calls_cancel_all(struct bt_client *c);                     /* closing */

@@ -46,8 +46,8 @@ static void marked(struct client_call *call, const struct bt_result *r, const vo
     c->is_marking = false;
     if (c->is_closing)
         return;
-    /* Asked for by someone else meanwhile, the keys find nothing, or nothing that is higher. */
-    if (r->outcome == BT_DONE && rpc_decode(MarkRequest_fields, call->payload, call->len, &req) == BT_OK) {
+    /* Of another user, it says nothing of this one's marks, though both may be in one group. */
+    if (r->outcome == BT_DONE && !client_call_is_foreign(call) && rpc_decode(MarkRequest_fields, call->payload, call->len, &req) == BT_OK) {
         for (size_t n = 0; n < req.marks_count; n++) {
             struct client_conv *conv = client_conv_find(c, req.marks[n].hi, req.marks[n].lo);
             if (conv && req.marks[n].delivered_seq > conv->delivered_seq)

@@ -120,12 +120,11 @@ static void sent(struct client_call *call, const struct bt_result *r, const void
 {
     struct bt_client *c = call->client;
     const SendReply *reply = msg;
-    uint64_t user_id = c->user_id;
     Message m;
-    bool is_ours = reply && user_id != 0 && message_of(call, reply, &m);
+    bool is_ours = reply && c->user_id != 0 && !client_call_is_foreign(call) && message_of(call, reply, &m);
     if (call->cb)
         ((bt_sent_cb *)call->cb)(r, reply ? reply->seq : 0, reply ? reply->sent_ms : 0, call->arg);
-    if (is_ours && !c->is_closing && c->user_id == user_id)
+    if (is_ours && !c->is_closing && !client_call_is_foreign(call))
         client_conv_learn(c, &m);
 }
 

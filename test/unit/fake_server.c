@@ -70,9 +70,11 @@ static size_t messages_from(const struct fake_server *s, uint64_t hi, uint64_t l
 
 /* ---- methods ---- */
 
-static void reply_login(struct rpc_call *call)
+static void reply_login(const struct fake_server *s, struct rpc_call *call)
 {
-    LoginReply reply = { .user_id = FAKE_USER, .session_id = 1, .token = rpc_str("token"), .name = rpc_str("alice"), .now_ms = 1000 };
+    bool is_other = s->login_user != 0 && s->login_user != FAKE_USER;
+    LoginReply reply = { .user_id = is_other ? s->login_user : FAKE_USER, .session_id = 1, .token = rpc_str(is_other ? "other" : "token"),
+                         .name = rpc_str(is_other ? "bob" : "alice"), .now_ms = 1000 };
     rpc_reply(call, &reply);
 }
 
@@ -101,10 +103,13 @@ static void resume(struct fake_server *s, struct rpc_call *call)
         reply_hello(s, s->held_hello);
         s->held_hello = NULL;
     }
+    struct rpc_link *l = rpc_call_link(call);
     if (s->refuses_token)
         rpc_fail(call, BT_ENOAUTH, "no such session");
     else
-        reply_login(call);
+        reply_login(s, call);
+    if (s->drops_resumed)
+        rpc_link_finish(l, 100);
 }
 
 /* Never answered, but ended in the end, as every call must be. */
@@ -207,7 +212,14 @@ static void pull(struct fake_server *s, struct rpc_call *call, const struct rpc_
     s->pulls++;
     if (!decode(call, PullRequest_fields, frame, &req))
         return;
-    for (size_t n = 0; n < s->log_count; n++) {
+    if (s->pull_stalls) {
+        convs[0] = (Conversation){ .hi = s->log[0].hi, .lo = s->log[0].lo, .head_seq = 1, .first_seq = 1, .messages = rows };
+        convs[0].messages_count = (pb_size_t)messages_from(s, s->log[0].hi, s->log[0].lo, 1, 1, rows);
+        reply.conversations_count = 1;
+        reply.more = reply.has_next_after = true;
+        reply.next_after = req.after;
+    }
+    for (size_t n = 0; n < s->log_count && !s->pull_stalls; n++) {
         uint64_t hi = s->log[n].hi, lo = s->log[n].lo;
         bool is_listed = false, is_known;
         for (size_t k = 0; k < reply.conversations_count; k++)
@@ -219,7 +231,8 @@ static void pull(struct fake_server *s, struct rpc_call *call, const struct rpc_
             continue;
         Conversation *conv = &convs[reply.conversations_count++];
         *conv = (Conversation){ .hi = hi, .lo = lo, .head_seq = head, .first_seq = 1, .name = rpc_str("somebody"),
-                                .delivered_seq = s->delivered_seq, .messages = rows + used };
+                                .delivered_seq = s->delivered_seq, .messages = rows + used,
+                                .peer_delivered_seq = lo ? s->peer_seq : 0, .peer_read_seq = lo ? s->peer_seq : 0 };
         if (is_known)
             conv->messages_count = (pb_size_t)messages_from(s, hi, lo, position + 1, (size_t)s->page, rows + used);
         used += conv->messages_count;
@@ -244,7 +257,41 @@ static void mark(struct fake_server *s, struct rpc_call *call, const struct rpc_
         s->read_seq = req.marks[n].read_seq;
     }
     rpc_release(MarkRequest_fields, &req);
-    rpc_reply(call, &(MarkReply){ 0 });
+    if (s->holds_marks && !s->held_mark)
+        s->held_mark = call;
+    else
+        rpc_reply(call, &(MarkReply){ 0 });
+}
+
+void fake_server_answer_mark(struct fake_server *s)
+{
+    struct rpc_call *call = s->held_mark;
+    s->held_mark = NULL;
+    if (call)
+        rpc_reply(call, &(MarkReply){ 0 });
+}
+
+/* One conversation a page. */
+static void list_conversations(struct fake_server *s, struct rpc_call *call, const struct rpc_frame *frame)
+{
+    ListConversationsRequest req = { 0 };
+    Conversation conv = { 0 };
+    ListConversationsReply reply = { .conversations = &conv };
+    s->lists++;
+    if (!decode(call, ListConversationsRequest_fields, frame, &req))
+        return;
+    for (size_t n = 0; n < s->log_count; n++) {
+        const struct fake_message *m = &s->log[n];
+        if (m->hi < req.after.hi || (m->hi == req.after.hi && m->lo <= req.after.lo))
+            continue;
+        bool is_first = reply.conversations_count == 0 || m->hi < conv.hi || (m->hi == conv.hi && m->lo < conv.lo);
+        reply.more |= reply.conversations_count > 0 && (m->hi != conv.hi || m->lo != conv.lo);
+        if (is_first)
+            conv = (Conversation){ .hi = m->hi, .lo = m->lo, .head_seq = fake_server_head(s, m->hi, m->lo), .first_seq = 1,
+                                   .peer_delivered_seq = m->lo ? s->peer_seq : 0, .peer_read_seq = m->lo ? s->peer_seq : 0 };
+        reply.conversations_count = 1;
+    }
+    rpc_reply(call, &reply);
 }
 
 static void directory(struct fake_server *s, struct rpc_call *call)
@@ -281,7 +328,7 @@ static void on_request(struct rpc_link *l, struct rpc_call *call, const struct r
         break;
     case RPC_USER_LOGIN:
         s->logins++;
-        reply_login(call);
+        reply_login(s, call);
         break;
     case RPC_USER_RESUME:
         resume(s, call);
@@ -298,6 +345,9 @@ static void on_request(struct rpc_link *l, struct rpc_call *call, const struct r
         break;
     case RPC_OFFLINE_MARK:
         mark(s, call, frame);
+        break;
+    case RPC_OFFLINE_LIST_CONVERSATIONS:
+        list_conversations(s, call, frame);
         break;
     case RPC_CHAT_SEND:
         send_message(s, call, frame);
@@ -357,6 +407,7 @@ void fake_server_refuse(struct fake_server *s)
 void fake_server_stop(struct fake_server *s)
 {
     fake_server_refuse(s);
+    fake_server_answer_mark(s);
     while (s->ignored_count > 0)
         rpc_fail(s->ignored[--s->ignored_count], BT_ECLOSING, NULL);
     while (s->open_links > 0)

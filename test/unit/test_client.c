@@ -26,7 +26,8 @@ struct device {
     int positions_saved;
 
     enum bt_state state;
-    int waits, ended, conversations, synced, closed;
+    int waits, ended, conversations, synced, closed, receipts;
+    uint64_t receipt_target, receipt_user, receipt_read_seq; /* of the last one */
     enum bt_session_end ended_why;
     char server[64];
     uint64_t seen_target[MAX_SEEN], seen_seq[MAX_SEEN];
@@ -121,6 +122,17 @@ static void on_synced(struct bt_client *c, void *arg)
     ((struct device *)arg)->synced++;
 }
 
+static void on_receipt(struct bt_client *c, uint64_t target, uint64_t user_id, uint64_t delivered_seq, uint64_t read_seq, void *arg)
+{
+    struct device *d = arg;
+    (void)c;
+    assert_true(delivered_seq >= read_seq);
+    d->receipts++;
+    d->receipt_target = target;
+    d->receipt_user = user_id;
+    d->receipt_read_seq = read_seq;
+}
+
 static void device_init(struct device *d)
 {
     memset(d, 0, sizeof *d);
@@ -128,14 +140,20 @@ static void device_init(struct device *d)
     d->store = (struct bt_store){ load, save };
 }
 
-static void device_open_with(struct device *d, const char *const *servers, size_t n, uint32_t backfill, uint32_t send_timeout_ms)
+static void device_open_config(struct device *d, struct bt_config config)
 {
-    struct bt_config config = { .servers = servers, .server_count = n, .store = &d->store, .backfill = backfill,
-                                .send_timeout_ms = send_timeout_ms, .backoff_min_ms = 10, .backoff_max_ms = 50, .program = "test" };
     struct bt_events events = { .state = on_state, .session_ended = on_ended, .conversation = on_conversation, .message = on_message,
-                                .synced = on_synced };
+                                .synced = on_synced, .receipt = on_receipt };
+    config.store = &d->store;
+    config.program = "test";
     d->client = bt_client_open(loop, &config, &events, d);
     assert_non_null(d->client);
+}
+
+static void device_open_with(struct device *d, const char *const *servers, size_t n, uint32_t backfill, uint32_t send_timeout_ms)
+{
+    device_open_config(d, (struct bt_config){ .servers = servers, .server_count = n, .backfill = backfill, .send_timeout_ms = send_timeout_ms,
+                                              .backoff_min_ms = 10, .backoff_max_ms = 50 });
 }
 
 static void device_open(struct device *d)
@@ -299,6 +317,61 @@ static void it_connects_again_and_goes_over_to_a_living_server(void **state)
     assert_int_equal(unused->resumes, 1);
     device_close(&d);
     fake_server_stop(&other);
+}
+
+static void login_as(struct device *d, uint64_t user_id)
+{
+    enum bt_status status = BT_STATUS_UNKNOWN;
+    assert_true(bt_logout(d->client, on_done, &status));
+    WAIT_UNTIL(status == BT_STATUS_OK);
+    status = BT_STATUS_UNKNOWN;
+    server.login_user = user_id;
+    assert_true(bt_login(d->client, "bob", "secret", "test", on_done, &status));
+    WAIT_UNTIL(status == BT_STATUS_OK && d->state == BT_STATE_READY);
+    assert_int_equal(bt_client_user_id(d->client), user_id);
+}
+
+static void a_call_never_goes_out_as_another_user(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.ignores_sends = true;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    send_text(&d, 9, "of alice");
+    WAIT_UNTIL(server.sends == 1);
+    login_as(&d, 8);
+    fake_server_drop(&server); /* it would be sent again over the next connection */
+    WAIT_UNTIL(d.unsure + d.failed + d.sent == 1);
+    assert_int_equal(d.unsure, 1); /* it left as alice's, and may have been written */
+    assert_int_equal(d.status, BT_STATUS_UNAUTHENTICATED);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    server.ignores_sends = false;
+    turn_for(100);
+    assert_int_equal(server.sends, 1);
+    send_text(&d, 9, "of bob");
+    WAIT_UNTIL(d.sent == 1);
+    device_close(&d);
+}
+
+static void a_confirmation_of_another_user_confirms_nothing(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.holds_marks = true;
+    fake_server_write(&server, 20, true, 9, "to all", false);
+    device_open(&d);
+    WAIT_UNTIL(d.seen == 1 && server.held_mark);
+    login_as(&d, 8);
+    WAIT_UNTIL(d.seen == 2 && d.synced == 2);
+    server.holds_marks = false;
+    fake_server_answer_mark(&server); /* alice has it; bob has not yet said that he does */
+    WAIT_UNTIL(server.marks == 2);
+    device_close(&d);
 }
 
 static void a_name_that_no_server_answers_to_is_told(void **state)
@@ -792,6 +865,8 @@ int main(void)
         TEST(a_refused_token_ends_the_session),
         TEST(a_server_without_a_common_version_is_final),
         TEST(it_connects_again_and_goes_over_to_a_living_server),
+        TEST(a_call_never_goes_out_as_another_user),
+        TEST(a_confirmation_of_another_user_confirms_nothing),
         TEST(a_name_that_no_server_answers_to_is_told),
         TEST(an_unanswered_ping_breaks_the_connection),
         TEST(go_away_connects_there_before_it_leaves_here),
