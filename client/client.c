@@ -146,6 +146,7 @@ static void configure(struct bt_client *c, const struct bt_config *config)
     c->max_queued = or_default(config->max_queued, 1024);
     c->backoff.min_ms = or_default(config->backoff_min_ms, 100);
     c->backoff.max_ms = or_default(config->backoff_max_ms, 15000);
+    c->compare_ms = or_default(config->compare_ms, CLIENT_COMPARE_MS);
     if (c->backoff.max_ms < c->backoff.min_ms)
         c->backoff.max_ms = c->backoff.min_ms;
     strncpy(c->program, config->program ? config->program : "libbytetalk " BT_VERSION, sizeof c->program - 1);

@@ -93,6 +93,7 @@ static void position_moved(struct client_conv *conv)
 {
     struct bt_client *c = conv->client;
     conv->is_dirty = true;
+    c->moves++;
     net_defer(c->loop, &c->save_task, save_due, c);
 }
 

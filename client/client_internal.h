@@ -45,7 +45,7 @@ enum {
     CLIENT_LAST_MARK_MS = 1000,       /* how long a closing client waits for its last confirmation */
     CLIENT_TRY_MS = 10000,            /* one try of a call */
     CLIENT_GAP_MS = 200,
-    CLIENT_IDLE_PULL_MS = 5 * 60 * 1000,
+    CLIENT_COMPARE_MS = 5 * 60 * 1000,
     CLIENT_MARK_MS = 1000,
     CLIENT_PULL_POSITIONS = 500,      /* positions in one request */
     CLIENT_MARKS_AT_ONCE = 200,
@@ -253,7 +253,7 @@ struct bt_client {
     struct bt_store *store;
     char program[65];
     enum bt_inbox inbox;
-    uint32_t backfill, call_timeout_ms, send_timeout_ms, max_queued;
+    uint32_t backfill, call_timeout_ms, send_timeout_ms, max_queued, compare_ms;
     bool stay;
 
     enum bt_state state;
@@ -299,7 +299,9 @@ struct bt_client {
     bool is_pulling, must_pull;
     ConversationKey pull_after, pull_until;
     bool pull_has_until;
-    bool pull_moved;                 /* this round brought messages */
+    uint64_t moves, pull_moves;      /* how often a position moved, ever; and until this round was asked for */
+    uint32_t pull_stalls;            /* comparisons in a row that did not get on */
+    uint64_t pulled_ms;              /* when the last comparison ended well */
     bool is_pull_retry;              /* pull_timer runs because the last pull failed */
     bool must_tell_synced;
     uint32_t pull_serial;            /* an answer with an older one is dropped */

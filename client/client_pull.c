@@ -5,7 +5,7 @@
 #define LOG_MODULE "client"
 #include "net/log.h"
 
-enum { RETRY_MS = 5000 };
+enum { RETRY_MS = 5000, MAX_STALLS = 6 };
 
 static void pulled(struct client_call *call, const struct bt_result *r, const void *msg);
 
@@ -42,7 +42,7 @@ static void ask(struct bt_client *c)
     req.positions_count = (pb_size_t)count;
     c->pull_has_until = req.has_until;
     c->pull_until = req.until;
-    c->pull_moved = false;
+    c->pull_moves = c->moves;
     is_asked = client_call(c, &(struct client_ask){
         .method = RPC_OFFLINE_PULL,
         .msg = &req,
@@ -80,10 +80,18 @@ void client_pull_stop(struct bt_client *c)
     net_timer_stop(c->loop, &c->pull_timer);
 }
 
+/* What comes shows that pushes arrive, but not that all do: a busy device compares too, only more rarely. */
+static uint32_t idle_ms(const struct bt_client *c)
+{
+    uint64_t since_ms = net_now_ms(c->loop) - c->pulled_ms, most_ms = 3 * (uint64_t)c->compare_ms;
+    uint64_t left_ms = since_ms < most_ms ? most_ms - since_ms : 0;
+    return left_ms < c->compare_ms ? (uint32_t)left_ms : c->compare_ms;
+}
+
 void client_pull_idle(struct bt_client *c)
 {
     if (net_timer_is_running(&c->pull_timer) && !c->is_pull_retry)
-        come_again(c, CLIENT_IDLE_PULL_MS);
+        come_again(c, idle_ms(c));
 }
 
 /* A conversation that was heard of, but that the server did not list: it may list it in a moment. */
@@ -98,6 +106,8 @@ static bool has_unopened(const struct bt_client *c)
 static void finish(struct bt_client *c)
 {
     c->is_pulling = false;
+    c->pull_stalls = 0;
+    c->pulled_ms = net_now_ms(c->loop);
     if (!c->is_synced) {
         c->is_synced = true;
         client_convs_save(c); /* first what it is about */
@@ -109,7 +119,7 @@ static void finish(struct bt_client *c)
         return;
     }
     c->is_pull_retry = has_unopened(c);
-    come_again(c, c->is_pull_retry ? RETRY_MS : CLIENT_IDLE_PULL_MS);
+    come_again(c, c->is_pull_retry ? RETRY_MS : c->compare_ms);
     client_convs_fetch_all(c);
     client_check_synced(c);
 }
@@ -119,20 +129,23 @@ static bool is_after(ConversationKey a, ConversationKey b)
     return a.hi > b.hi || (a.hi == b.hi && a.lo > b.lo);
 }
 
-/* Each round brings messages or gets on through the conversations; a server that does neither is not asked for ever. */
+/* Each round moves a position or gets on through the conversations; a server that does neither is asked again more and more rarely. */
 static void next_round(struct bt_client *c, const PullReply *reply)
 {
     ConversationKey next = reply->more && reply->has_next_after ? reply->next_after : c->pull_until;
     if (!reply->more && !c->pull_has_until) {
         finish(c);
-    } else if (is_after(next, c->pull_after) || (reply->more && c->pull_moved)) {
+    } else if (is_after(next, c->pull_after) || (reply->more && c->moves != c->pull_moves)) {
         if (is_after(next, c->pull_after))
             c->pull_after = next;
         ask(c);
     } else {
         log_warn("the server's answers to Pull do not get on");
         c->is_pulling = false;
-        come_again(c, CLIENT_IDLE_PULL_MS);
+        c->is_pull_retry = true;
+        come_again(c, RETRY_MS << c->pull_stalls);
+        c->pull_stalls += c->pull_stalls < MAX_STALLS;
+        client_convs_fetch_all(c); /* what they don't bring, History may */
     }
 }
 
@@ -149,10 +162,8 @@ static void pulled(struct client_call *call, const struct bt_result *r, const vo
         come_again(c, RETRY_MS);
         return;
     }
-    for (size_t n = 0; n < reply->conversations_count && !c->is_closing; n++) {
-        c->pull_moved |= reply->conversations[n].messages_count > 0;
+    for (size_t n = 0; n < reply->conversations_count && !c->is_closing; n++)
         client_conv_summary(c, &reply->conversations[n]);
-    }
     if (c->is_closing || (uint32_t)(uintptr_t)call->arg != c->pull_serial)
         return;
     if (c->is_held)

@@ -745,6 +745,42 @@ static void resync_finds_what_no_push_brought(void **state)
     device_close(&d);
 }
 
+static void a_busy_device_compares_too(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    device_open_config(&d, (struct bt_config){ .servers = &server.address, .server_count = 1, .compare_ms = 100 });
+    WAIT_UNTIL(d.synced == 1);
+    fake_server_write(&server, 9, false, 9, "unheard", false);
+    for (int n = 0; n < 100 && d.seen == 0; n++) {
+        fake_server_event(&server, RPC_ON_PRESENCE, PresenceEvent_fields, &(PresenceEvent){ .user_id = 9, .online = true });
+        turn_for(20);
+    }
+    assert_int_equal(d.seen, 1);
+    assert_int_equal(server.pulls, 2);
+    device_close(&d);
+}
+
+static void a_server_whose_answers_do_not_get_on_is_asked_more_rarely(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 1;
+    fake_server_write(&server, 9, false, 9, "had", false);
+    server.pull_stalls = true;
+    device_open(&d);
+    WAIT_UNTIL(server.pulls >= 1);
+    turn_for(500);
+    assert_in_range(server.pulls, 1, 2);
+    assert_int_equal(d.seen, 0);
+    device_close(&d);
+}
+
 static void own_and_others_messages_interleave_in_one_order(void **state)
 {
     struct device d;
@@ -885,6 +921,8 @@ int main(void)
         TEST(a_conversation_that_began_while_away_is_had_from_its_first_message),
         TEST(a_push_of_an_unknown_conversation_is_looked_up_and_never_lost),
         TEST(resync_finds_what_no_push_brought),
+        TEST(a_busy_device_compares_too),
+        TEST(a_server_whose_answers_do_not_get_on_is_asked_more_rarely),
         TEST(own_and_others_messages_interleave_in_one_order),
         TEST(confirmations_are_gathered),
         TEST(closing_in_a_callback_ends_it),
