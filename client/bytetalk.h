@@ -207,6 +207,7 @@ struct bt_events {
     void (*conversation)(struct bt_client *c, const struct bt_conversation *conv, void *arg); /* one that is new to this device */
     void (*message)(struct bt_client *c, const struct bt_message *m, void *arg);
     void (*synced)(struct bt_client *c, void *arg); /* what was missed before connecting has been handed over */
+    /* Somebody's marks rose; those of the other in a 1:1 chat while this device was away too, once it is connected. */
     void (*receipt)(struct bt_client *c, uint64_t target, uint64_t user_id, uint64_t delivered_seq, uint64_t read_seq, void *arg);
     void (*signal)(struct bt_client *c, uint64_t target, uint64_t sender_id, struct bt_text type, struct bt_text body, void *arg);
     void (*presence)(struct bt_client *c, uint64_t user_id, bool online, void *arg);

@@ -92,7 +92,7 @@ static void in_use(struct client_link *l)
         return;
     client_calls_try_all(c);
     if (is_bound && !c->is_closing) {
-        c->must_tell_synced = true;
+        c->must_tell_synced = c->must_list = true;
         client_pull_start(c);
         client_mark_wake(c);
     }

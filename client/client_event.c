@@ -13,7 +13,9 @@ static void on_receipt(struct bt_client *c, const ReceiptEvent *e)
         if (e->read_seq > conv->read_seq)
             conv->read_seq = e->read_seq;
     }
-    if (c->events.receipt)
+    if (conv && e->lo != 0 && e->user_id != c->user_id)
+        client_receipt_learn(c, e->hi, e->lo, e->delivered_seq, e->read_seq);
+    else if (c->events.receipt)
         c->events.receipt(c, client_target_of(c, e->hi, e->lo), e->user_id, e->delivered_seq, e->read_seq, c->arg);
 }
 

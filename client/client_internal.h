@@ -12,6 +12,7 @@
  *   client_gap.c      fetching what is missing
  *   client_pull.c     finding out what was missed
  *   client_mark.c     confirmations
+ *   client_receipt.c  how far others have got
  *   client_event.c    what the server pushes
  *   client_convert.c  wire messages to the structs of bytetalk.h
  *   client_api*.c     the typed calls
@@ -188,6 +189,7 @@ struct client_conv {
     bool is_fetching, is_dirty;      /* dirty: the position is to be saved */
     uint64_t delivered_seq, read_seq;           /* confirmed, as the server knows */
     uint64_t to_deliver_seq, to_read_seq;       /* to be confirmed */
+    uint64_t peer_delivered_seq, peer_read_seq; /* 1:1: the other's, as the application was told */
 };
 struct client_convs {
     struct client_conv **rows;       /* by rising (hi, lo) */
@@ -220,6 +222,12 @@ void client_pull_idle(struct bt_client *c);    /* something came: the idle time 
 void client_mark_wake(struct bt_client *c);    /* something is to be confirmed: within a second */
 void client_mark_now(struct bt_client *c);     /* on the way out */
 void client_mark_forget(struct bt_client *c);
+
+/* ---- receipts ----------------------------------------------------------------------------------------------------------------------------- */
+
+void client_receipt_learn(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq); /* the other's marks */
+void client_receipts_start(struct bt_client *c); /* learn those of all 1:1 chats, once per connection */
+void client_receipts_stop(struct bt_client *c);  /* nobody is logged in any more */
 
 /* ---- events, conversion ------------------------------------------------------------------------------------------------------------------- */
 
@@ -304,6 +312,8 @@ struct bt_client {
     uint64_t pulled_ms;              /* when the last comparison ended well */
     bool is_pull_retry;              /* pull_timer runs because the last pull failed */
     bool must_tell_synced;
+    bool must_list, is_listing;      /* the marks of the others: still to be asked for; being asked for */
+    ConversationKey listed;          /* up to there */
     uint32_t pull_serial;            /* an answer with an older one is dropped */
     struct net_timer pull_timer;
     bool is_marking;

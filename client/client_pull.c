@@ -77,6 +77,7 @@ void client_pull_stop(struct bt_client *c)
 {
     c->pull_serial++;
     c->is_pulling = c->must_pull = false;
+    client_receipts_stop(c);
     net_timer_stop(c->loop, &c->pull_timer);
 }
 
@@ -121,6 +122,7 @@ static void finish(struct bt_client *c)
     c->is_pull_retry = has_unopened(c);
     come_again(c, c->is_pull_retry ? RETRY_MS : c->compare_ms);
     client_convs_fetch_all(c);
+    client_receipts_start(c);
     client_check_synced(c);
 }
 

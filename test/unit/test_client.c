@@ -781,6 +781,41 @@ static void a_server_whose_answers_do_not_get_on_is_asked_more_rarely(void **sta
     device_close(&d);
 }
 
+static void receipts_of_the_time_away_are_learnt_once(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = d.positions[20] = 1;
+    fake_server_write(&server, 20, true, 9, "in a group", false);
+    fake_server_write(&server, 9, false, FAKE_USER, "mine", false);
+    server.peer_seq = 1;
+    device_open(&d);
+    WAIT_UNTIL(d.receipts == 1);
+    assert_int_equal(d.receipt_target, 9);
+    assert_int_equal(d.receipt_user, 9);
+    assert_int_equal(d.receipt_read_seq, 1);
+    WAIT_UNTIL(server.lists == 2); /* both pages */
+    turn_for(50);                  /* and had */
+    fake_server_drop(&server);
+    WAIT_UNTIL(server.lists == 4); /* nothing new */
+    turn_for(50);
+    assert_int_equal(d.receipts, 1);
+    fake_server_event(&server, RPC_ON_RECEIPT, ReceiptEvent_fields,
+                      &(ReceiptEvent){ .hi = 9, .lo = FAKE_USER, .user_id = 9, .delivered_seq = 1, .read_seq = 1 });
+    fake_server_event(&server, RPC_ON_RECEIPT, ReceiptEvent_fields,
+                      &(ReceiptEvent){ .hi = 9, .lo = FAKE_USER, .user_id = 9, .delivered_seq = 2, .read_seq = 1 });
+    WAIT_UNTIL(d.receipts == 2); /* what is known already is not told again */
+    fake_server_write(&server, 9, false, 9, "theirs", false);
+    server.peer_seq = 3;
+    fake_server_event(&server, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
+    WAIT_UNTIL(d.receipts == 3 && d.receipt_read_seq == 3); /* Pull names the marks too */
+    turn_for(50);
+    assert_int_equal(server.lists, 4);
+    device_close(&d);
+}
+
 static void own_and_others_messages_interleave_in_one_order(void **state)
 {
     struct device d;
@@ -923,6 +958,7 @@ int main(void)
         TEST(resync_finds_what_no_push_brought),
         TEST(a_busy_device_compares_too),
         TEST(a_server_whose_answers_do_not_get_on_is_asked_more_rarely),
+        TEST(receipts_of_the_time_away_are_learnt_once),
         TEST(own_and_others_messages_interleave_in_one_order),
         TEST(confirmations_are_gathered),
         TEST(closing_in_a_callback_ends_it),
