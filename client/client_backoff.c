@@ -13,6 +13,12 @@ uint32_t client_backoff_next(struct client_backoff *b, uint64_t random)
     return (uint32_t)(random % (span + 1));
 }
 
+void client_backoff_held(struct client_backoff *b, uint64_t held_ms, uint32_t stable_ms)
+{
+    if (held_ms >= stable_ms && held_ms > b->max_ms)
+        client_backoff_reset(b);
+}
+
 void client_backoff_reset(struct client_backoff *b)
 {
     b->tries = 0;

@@ -12,6 +12,12 @@ struct client_backoff {
 /* Uniform in 0 .. min(max_ms, min_ms * 2^tries), drawn by `random`; counts the try. */
 uint32_t client_backoff_next(struct client_backoff *b, uint64_t random);
 
+/*
+ * What was tried held for so long. Start anew, unless that is short of `stable_ms` or of the longest wait: of two that
+ * throw each other out, each holds for as long as the other waits, and both are to slow down.
+ */
+void client_backoff_held(struct client_backoff *b, uint64_t held_ms, uint32_t stable_ms);
+
 /* It worked: start anew. */
 void client_backoff_reset(struct client_backoff *b);
 

@@ -135,8 +135,8 @@ void client_connect_lost(struct client_link *l, const char *why, bool is_final)
     else
         return;
     log_debug("%s: %s", l->server, why);
-    if (l->ready_ms && now_ms - l->ready_ms >= CLIENT_STABLE_MS)
-        client_backoff_reset(&c->backoff);
+    if (l->ready_ms)
+        client_backoff_held(&c->backoff, now_ms - l->ready_ms, CLIENT_STABLE_MS);
     client_servers_failed(&c->servers, l->server, now_ms);
     if (is_final && !c->cur && !c->is_closing) {
         client_set_state(c, BT_STATE_REFUSED, why, 0);

@@ -41,7 +41,7 @@ enum {
     CLIENT_DIAL_MS = 3000,
     CLIENT_GREET_MS = 10000,          /* for the answers to Hello and Resume */
     CLIENT_PING_ANSWER_MS = 10000,
-    CLIENT_STABLE_MS = 5000,          /* a connection that stood so long starts the backoff anew */
+    CLIENT_STABLE_MS = 5000,          /* a connection that stood so long, and longer than the longest wait, starts the backoff anew */
     CLIENT_LEAVE_MS = 5000,           /* how long calls on a connection that is left are waited for */
     CLIENT_LAST_MARK_MS = 1000,       /* how long a closing client waits for its last confirmation */
     CLIENT_TRY_MS = 10000,            /* one try of a call */

@@ -319,6 +319,20 @@ static void it_connects_again_and_goes_over_to_a_living_server(void **state)
     fake_server_stop(&other);
 }
 
+static void a_server_that_closes_after_resume_is_tried_more_and_more_rarely(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.drops_resumed = true;
+    device_open_config(&d, (struct bt_config){ .servers = &server.address, .server_count = 1, .backoff_min_ms = 20, .backoff_max_ms = 10000 });
+    turn_for(1500);
+    assert_in_range(server.resumes, 2, 30); /* about seven */
+    server.drops_resumed = false;
+    device_close(&d);
+}
+
 static void login_as(struct device *d, uint64_t user_id)
 {
     enum bt_status status = BT_STATUS_UNKNOWN;
@@ -936,6 +950,7 @@ int main(void)
         TEST(a_refused_token_ends_the_session),
         TEST(a_server_without_a_common_version_is_final),
         TEST(it_connects_again_and_goes_over_to_a_living_server),
+        TEST(a_server_that_closes_after_resume_is_tried_more_and_more_rarely),
         TEST(a_call_never_goes_out_as_another_user),
         TEST(a_confirmation_of_another_user_confirms_nothing),
         TEST(a_name_that_no_server_answers_to_is_told),

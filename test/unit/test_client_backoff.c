@@ -55,6 +55,19 @@ static void success_starts_it_anew(void **state)
     assert_int_equal(longest(b), 100);
 }
 
+static void a_success_must_hold_longer_than_the_longest_wait(void **state)
+{
+    struct client_backoff b = { .min_ms = 100, .max_ms = 15000, .tries = 9 };
+    (void)state;
+    client_backoff_held(&b, 15000, 5000);
+    assert_int_equal(b.tries, 9);
+    client_backoff_held(&b, 15001, 5000);
+    assert_int_equal(b.tries, 0);
+    b = (struct client_backoff){ .min_ms = 10, .max_ms = 50, .tries = 9 };
+    client_backoff_held(&b, 4999, 5000);
+    assert_int_equal(b.tries, 9);
+}
+
 static void it_never_overflows(void **state)
 {
     struct client_backoff b = { .min_ms = UINT32_MAX, .max_ms = UINT32_MAX, .tries = UINT32_MAX };
@@ -69,6 +82,7 @@ int main(void)
         cmocka_unit_test(waits_double_up_to_the_limit),
         cmocka_unit_test(jitter_is_full),
         cmocka_unit_test(success_starts_it_anew),
+        cmocka_unit_test(a_success_must_hold_longer_than_the_longest_wait),
         cmocka_unit_test(it_never_overflows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
