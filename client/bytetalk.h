@@ -247,7 +247,10 @@ struct bt_store {
  * replaces the old in one step. One process writes; others may read. On failure NULL, and why (may be NULL) says what to do;
  * errno is EWOULDBLOCK when another process writes.
  */
-enum bt_file_store_mode { BT_STORE_WRITE, BT_STORE_READ }; /* _READ: takes no lock, and save() does nothing */
+enum bt_file_store_mode {
+    BT_STORE_WRITE,
+    BT_STORE_READ,   /* takes no lock, and save() does nothing; the device and its session stay the writer's: a client logs in as one of its own */
+};
 struct bt_store *bt_file_store_open(const char *dir, enum bt_file_store_mode mode, char *why, size_t why_size);
 void bt_file_store_close(struct bt_store *store); /* after the client has closed */
 
@@ -272,6 +275,7 @@ struct bt_config {
     uint32_t backoff_min_ms, backoff_max_ms; /* 0: 100, 15000 */
     uint32_t compare_ms;          /* 0: 300000. Positions are compared when nothing came for so long, and after three times that in any case */
     bool stay;                    /* only the servers given; never those learnt */
+    bool logs_out;                /* closing ends the session too: one that nobody could resume */
 };
 
 /* Make a client; it starts to connect on the next turn. config and events are borrowed for the call. NULL: out of memory, or no server. */

@@ -241,6 +241,7 @@ struct cli {
     bool must_hold;             /* a client begins with its inbox held */
     bool was_lost;              /* the connection, since it was last ready */
     bool must_summarise;        /* once what was missed is there */
+    bool is_visitor;            /* in a session that ends with this program */
     bool is_quitting;
     enum cli_exit exit_code;
     int running;                /* commands under way */

@@ -49,7 +49,11 @@ static void logged_out(const struct bt_result *r, void *arg)
 
 void cli_cmd_logout(struct cli_run *run)
 {
-    cli_armed(run, bt_logout(run->cli->client, logged_out, run));
+    struct cli *cli = run->cli;
+    if (cli->is_visitor && !cli->is_interactive)
+        cli_end_failed(run, CLI_REFUSED, "Another bytetalk-cli is at work in that session: log out there, or end it by its number (sessions, endsession).");
+    else
+        cli_armed(run, bt_logout(cli->client, logged_out, run));
 }
 
 /* ---- password ---- */

@@ -7,7 +7,7 @@
 
 #include "client/cli.h"
 
-enum { CONNECT_MS = 5000, LOCK_WAIT_MS = 3000, SHORT_WAIT_MS = 50, LOOK_AGAIN_MS = 20, PATH_MAX_SIZE = 1024, SECRET_MAX = 1100 };
+enum { CONNECT_MS = 5000, LOCK_WAIT_MS = 3000, SHORT_WAIT_MS = 500, LOOK_AGAIN_MS = 20, PATH_MAX_SIZE = 1024, SECRET_MAX = 1100 };
 
 /* ---- places ---- */
 
@@ -99,6 +99,13 @@ static char *password_from_file(struct cli *cli, const char *path)
     return copy;
 }
 
+/* It can be had without asking anyone. */
+static bool password_is_at_hand(const struct cli *cli)
+{
+    const char *env = getenv("BYTETALK_PASSWORD");
+    return cli->options.password_file || (env && *env);
+}
+
 char *cli_password(struct cli *cli, const char *prompt, bool is_new)
 {
     const char *env = getenv("BYTETALK_PASSWORD");
@@ -154,19 +161,19 @@ void cli_session_close(struct cli *cli)
 
 /*
  * The user's state. Another program's command may hold it for a moment: *is_busy_out asks to come again, unless
- * waited_ms is long enough; then who only reads, reads.
+ * waited_ms is long enough. Who needs no positions then goes on as a visitor: in a session of its own, which ends with it,
+ * as the one that is kept here is in use.
  */
-static struct bt_store *store_open(struct cli *cli, const char *user, enum bt_inbox inbox, uint32_t waited_ms, bool *is_reader_out,
-                                   bool *is_busy_out)
+static struct bt_store *store_open(struct cli *cli, const char *user, enum bt_inbox inbox, uint32_t waited_ms, bool *is_busy_out)
 {
     char path[2 * PATH_MAX_SIZE], why[2 * PATH_MAX_SIZE + 128] = "no HOME is set: give --state DIR";
     struct bt_store *store = NULL;
     if (user_dir(cli, user, path, sizeof path))
         store = bt_file_store_open(path, BT_STORE_WRITE, why, sizeof why);
     if (!store && errno == EWOULDBLOCK) {
-        *is_busy_out = waited_ms < (inbox == BT_INBOX_NONE ? SHORT_WAIT_MS : LOCK_WAIT_MS);
-        *is_reader_out = inbox == BT_INBOX_NONE || cli->is_interactive;
-        if (*is_reader_out && !*is_busy_out)
+        *is_busy_out = waited_ms < (!cli->is_interactive && password_is_at_hand(cli) ? SHORT_WAIT_MS : LOCK_WAIT_MS);
+        cli->is_visitor = !*is_busy_out && (inbox != BT_INBOX_KEEP || cli->is_interactive);
+        if (cli->is_visitor)
             store = bt_file_store_open(path, BT_STORE_READ, why, sizeof why);
     }
     if (!store && !*is_busy_out)
@@ -176,15 +183,15 @@ static struct bt_store *store_open(struct cli *cli, const char *user, enum bt_in
 
 static bool open_client(struct cli *cli, const char *user, enum bt_inbox inbox, uint32_t waited_ms, bool *is_busy_out)
 {
-    bool is_reader = false;
     errno = 0;
-    struct bt_store *store = user ? store_open(cli, user, inbox, waited_ms, &is_reader, is_busy_out) : NULL;
+    cli->is_visitor = false;
+    struct bt_store *store = user ? store_open(cli, user, inbox, waited_ms, is_busy_out) : NULL;
     if (user && !store)
         return false;
-    if (is_reader && inbox == BT_INBOX_KEEP) {
+    if (cli->is_visitor && inbox == BT_INBOX_KEEP)
         inbox = BT_INBOX_FRESH;
-        cli_notice(cli, "Another bytetalk-cli is at work for %s: this one shows what comes, and keeps no positions.", user);
-    }
+    if (cli->is_visitor && (cli->is_interactive || !password_is_at_hand(cli)))
+        cli_error(cli, "Another bytetalk-cli is at work in the session that %s has here: this one logs in with the password, and out at its end.", user);
     struct bt_config config = {
         .servers = cli->options.servers,
         .server_count = cli->options.server_count,
@@ -192,6 +199,7 @@ static bool open_client(struct cli *cli, const char *user, enum bt_inbox inbox, 
         .store = store,
         .inbox = inbox,
         .backfill = cli->is_interactive ? 0 : cli->tail_backfill,
+        .logs_out = cli->is_visitor,
     };
     cli_session_close(cli);
     cli->client = bt_client_open(cli->loop, &config, &cli_events, cli);

@@ -141,6 +141,7 @@ static void configure(struct bt_client *c, const struct bt_config *config)
     c->inbox = config->inbox;
     c->backfill = config->backfill;
     c->stay = config->stay;
+    c->logs_out = config->logs_out;
     c->call_timeout_ms = or_default(config->call_timeout_ms, 10000);
     c->send_timeout_ms = or_default(config->send_timeout_ms, 60000);
     c->max_queued = or_default(config->max_queued, 1024);
@@ -210,6 +211,8 @@ static void close_now(void *arg)
     struct bt_client *c = arg;
     client_calls_cancel_all(c);
     client_mark_now(c);
+    if (c->logs_out)
+        client_last_call(c, RPC_USER_LOGOUT, &(LogoutRequest){ 0 });
     client_convs_save(c);
     client_pull_stop(c);
     net_timer_stop(c->loop, &c->mark_timer);

@@ -170,7 +170,7 @@ void client_connect_stop(struct bt_client *c)
     net_timer_stop(c->loop, &c->connect_timer);
     for (struct client_link *l = c->links; l; l = l->next) {
         if (l == c->cur && l->state != CLIENT_LINK_CLOSING)
-            client_link_leave(l, CLIENT_LAST_MARK_MS);
+            client_link_leave(l, CLIENT_LAST_MS);
         else if (l->state != CLIENT_LINK_CLOSING || !l->is_leaving)
             client_link_close(l, BT_OK);
     }

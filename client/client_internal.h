@@ -43,7 +43,7 @@ enum {
     CLIENT_PING_ANSWER_MS = 10000,
     CLIENT_STABLE_MS = 5000,          /* a connection that stood so long, and longer than the longest wait, starts the backoff anew */
     CLIENT_LEAVE_MS = 5000,           /* how long calls on a connection that is left are waited for */
-    CLIENT_LAST_MARK_MS = 1000,       /* how long a closing client waits for its last confirmation */
+    CLIENT_LAST_MS = 1000,            /* how long a closing client waits for its last answers */
     CLIENT_TRY_MS = 10000,            /* one try of a call */
     CLIENT_GAP_MS = 200,
     CLIENT_COMPARE_MS = 5 * 60 * 1000,
@@ -221,6 +221,7 @@ void client_pull_idle(struct bt_client *c);    /* something came: the idle time 
 
 void client_mark_wake(struct bt_client *c);    /* something is to be confirmed: within a second */
 void client_mark_now(struct bt_client *c);     /* on the way out */
+void client_last_call(struct bt_client *c, uint16_t method, const void *msg); /* likewise: the connection waits for its answer for a while */
 void client_mark_forget(struct bt_client *c);
 
 /* ---- receipts ----------------------------------------------------------------------------------------------------------------------------- */
@@ -262,7 +263,7 @@ struct bt_client {
     char program[65];
     enum bt_inbox inbox;
     uint32_t backfill, call_timeout_ms, send_timeout_ms, max_queued, compare_ms;
-    bool stay;
+    bool stay, logs_out;
 
     enum bt_state state;
     bool lacks_memory;               /* while it is opened: what the store holds found no room */

@@ -83,7 +83,7 @@ void bt_mark_read(struct bt_client *c, uint64_t target, uint64_t seq)
     client_mark_wake(c);
 }
 
-static void last_mark_done(struct rpc_out *out, const struct rpc_reply *reply)
+static void last_call_done(struct rpc_out *out, const struct rpc_reply *reply)
 {
     struct client_link *l = out->arg;
     if (!reply->came)
@@ -92,25 +92,33 @@ static void last_mark_done(struct rpc_out *out, const struct rpc_reply *reply)
     bt_free(out);
 }
 
+void client_last_call(struct bt_client *c, uint16_t method, const void *msg)
+{
+    const pb_msgdesc_t *fields = rpc_method_info(method)->req;
+    if (!c->cur || c->cur->state != CLIENT_LINK_BOUND)
+        return;
+    size_t len = rpc_size(fields, msg);
+    struct rpc_out *out = bt_calloc(1, sizeof *out + len);
+    if (!out)
+        return;
+    uint8_t *payload = (uint8_t *)(out + 1);
+    rpc_encode(fields, msg, payload, len);
+    out->done = last_call_done;
+    out->arg = c->cur;
+    c->cur->calls++;
+    rpc_link_request(c->cur->rpc, &(struct rpc_header){ .method = method, .timeout_ms = CLIENT_LAST_MS }, payload, len, out);
+}
+
 /*
- * The client goes: the last thing that its connection does. The answer is waited for, as a server may drop what was asked
- * of it by someone who has gone.
+ * The client goes: among the last things that its connection does. The answer is waited for, as a server may drop what was
+ * asked of it by someone who has gone.
  */
 void client_mark_now(struct bt_client *c)
 {
     Mark marks[CLIENT_MARKS_AT_ONCE];
-    uint8_t payload[CLIENT_MARKS_AT_ONCE * 48];
     MarkRequest req = { .marks = marks, .marks_count = (pb_size_t)gather(c, marks, CLIENT_MARKS_AT_ONCE) };
-    if (req.marks_count == 0 || !c->cur || c->cur->state != CLIENT_LINK_BOUND)
-        return;
-    struct rpc_out *out = bt_calloc(1, sizeof *out);
-    size_t len = rpc_encode(MarkRequest_fields, &req, payload, sizeof payload);
-    if (!out)
-        return;
-    out->done = last_mark_done;
-    out->arg = c->cur;
-    c->cur->calls++;
-    rpc_link_request(c->cur->rpc, &(struct rpc_header){ .method = RPC_OFFLINE_MARK, .timeout_ms = CLIENT_LAST_MARK_MS }, payload, len, out);
+    if (req.marks_count > 0)
+        client_last_call(c, RPC_OFFLINE_MARK, &req);
 }
 
 void client_mark_forget(struct bt_client *c)

@@ -112,13 +112,17 @@ static bool apply(struct file_store *f, const struct bt_record *r)
 
 static void each_record(const struct file_store *f, bt_record_cb *each, void *arg)
 {
-    if (f->device_id)
+    bool is_writer = f->mode == BT_STORE_WRITE;
+    if (f->device_id && is_writer)
         each(&(struct bt_record){ .kind = BT_RECORD_DEVICE, .number = f->device_id }, arg);
     /* A reader can't reserve ids, so it takes them by the clock alone: going on behind the writer's it would meet it. */
-    if (f->reserve && f->mode == BT_STORE_WRITE)
+    if (f->reserve && is_writer)
         each(&(struct bt_record){ .kind = BT_RECORD_ID_RESERVE, .number = f->reserve }, arg);
+    struct bt_record session = f->session.record;
+    if (!is_writer) /* two connections of one session would throw each other out for ever */
+        session.token = (struct bt_text){ 0 };
     if (f->has_session)
-        each(&f->session.record, arg);
+        each(&session, arg);
     if (f->is_synced)
         each(&(struct bt_record){ .kind = BT_RECORD_SYNCED, .number = 1 }, arg);
     for (size_t n = 0; n < f->count; n++)

@@ -517,3 +517,67 @@ def test_ctrl_c_gives_a_fresh_line_and_ctrl_d_ends(people, terminal):
     a.expect("the session stays")
     a.type("\x04")
     assert a.end() == 0
+
+
+# ---- two programs of one user on one machine
+
+
+def test_a_command_beside_an_open_chat_leaves_it_alone(people, terminal):
+    alice, bob = people(2)
+    a = terminal(alice)
+    a.expect(f"{alice.name}> ")
+    for n in range(3):
+        assert alice.text("send", bob.name, f"from beside {n}") == f"#{n + 1}\n"
+    assert len(alice.json("sessions")) == 2  # the chat's, and its own
+    a.line(f"chat {bob.name} from inside")
+    a.expect("#4: from inside")
+    assert "connection is lost" not in a.text
+    alice.run("logout", code=1)
+    assert "Another bytetalk-cli" in alice.errors
+    a.line("sessions")
+    a.expect(r"\(this one\)")
+    a.line("quit")
+    assert a.end() == 0
+    assert "connection is lost" not in a.text
+    assert len(alice.json("sessions")) == 1  # what the commands began, they ended
+
+
+def test_a_command_beside_an_open_chat_needs_the_password(people, terminal):
+    alice, bob = people(2)
+    no_password = {k: v for k, v in alice.environ().items() if k != "BYTETALK_PASSWORD"}
+    a = terminal(alice)
+    a.expect(f"{alice.name}> ")
+    alice.run("send", bob.name, "hello", env=no_password, code=2)
+    assert f"Another bytetalk-cli is at work in the session that {alice.name} has here" in alice.errors
+    assert "BYTETALK_PASSWORD" in alice.errors
+    a.line("quit")
+    assert a.end() == 0
+    assert alice.text("send", bob.name, "hello", env=no_password) == "#1\n"
+
+
+def test_two_chats_of_one_user_do_not_throw_each_other_out(people, terminal):
+    alice, bob = people(2)
+    a = terminal(alice)
+    a.expect(f"{alice.name}> ")
+    b = terminal(alice)
+    b.expect("Another bytetalk-cli is at work", timeout=15)
+    b.expect("Logged in as")
+    bob.run("send", alice.name, "to both")
+    a.expect("#1: to both")
+    b.expect("#1: to both")
+    b.line(f"chat {bob.name} from the second")
+    a.expect("#2: from the second")
+    for t in (b, a):
+        t.line("quit")
+        assert t.end() == 0
+        assert "connection is lost" not in t.text
+    assert len(alice.json("sessions")) == 1
+
+
+def test_many_commands_at_once_all_succeed(people):
+    alice, bob = people(2)
+    running = [subprocess.Popen(alice.argv("send", bob.name, f"{n}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=alice.environ())
+               for n in range(6)]
+    done = [(p.communicate(timeout=30 * SLOW), p.returncode) for p in running]
+    assert all(code == 0 for _, code in done), done
+    assert sorted(m["seq"] for m in bob.json("history", alice.name)) == [1, 2, 3, 4, 5, 6]

@@ -333,6 +333,23 @@ static void a_server_that_closes_after_resume_is_tried_more_and_more_rarely(void
     device_close(&d);
 }
 
+static void a_session_of_its_own_ends_with_the_client(void **state)
+{
+    struct device d;
+    enum bt_status status = BT_STATUS_UNKNOWN;
+    (void)state;
+    device_init(&d);
+    d.positions[9] = 0;
+    device_open_config(&d, (struct bt_config){ .servers = &server.address, .server_count = 1, .backfill = 10, .logs_out = true });
+    assert_true(bt_login(d.client, "alice", "secret", "test", on_done, &status));
+    WAIT_UNTIL(d.synced == 1);
+    fake_server_write(&server, 9, false, 9, "hi", true);
+    WAIT_UNTIL(d.seen == 1);
+    device_close(&d);
+    assert_int_equal(server.logouts, 1);
+    assert_int_equal(server.marked_seq, 1);
+}
+
 static void login_as(struct device *d, uint64_t user_id)
 {
     enum bt_status status = BT_STATUS_UNKNOWN;
@@ -951,6 +968,7 @@ int main(void)
         TEST(a_server_without_a_common_version_is_final),
         TEST(it_connects_again_and_goes_over_to_a_living_server),
         TEST(a_server_that_closes_after_resume_is_tried_more_and_more_rarely),
+        TEST(a_session_of_its_own_ends_with_the_client),
         TEST(a_call_never_goes_out_as_another_user),
         TEST(a_confirmation_of_another_user_confirms_nothing),
         TEST(a_name_that_no_server_answers_to_is_told),

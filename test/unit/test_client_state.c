@@ -229,6 +229,9 @@ static void one_process_writes_and_others_read(void **state)
     struct seen s = look(BT_STORE_READ);
     assert_int_equal(s.user, 7);
     assert_int_equal(s.reserve, 0); /* the writer's own */
+    assert_int_equal(s.device, 0);
+    assert_string_equal(s.name, "al ice");
+    assert_string_equal(s.token, ""); /* two connections of one session would throw each other out */
     bt_file_store_close(writer);
     assert_non_null(writer = bt_file_store_open(dir, BT_STORE_WRITE, NULL, 0));
     bt_file_store_close(writer);
