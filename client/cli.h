@@ -140,7 +140,7 @@ struct cli_run {
     char *words[CLI_MAX_WORDS];        /* after the command's name */
     char *tails[CLI_MAX_WORDS + 1];    /* the raw text from a word on; NULL behind the last word */
     int count;
-    bool json, is_group;               /* --json, --group were among the words */
+    bool json, is_group, mark_read;    /* --json, --group, --mark-read were among the words */
     uint64_t target, user_id, seq;     /* what the steps of the command keep */
     void *state;                       /* likewise; freed at the end */
 };
@@ -196,7 +196,7 @@ void cli_send_text(struct cli *cli, uint64_t target, const char *text);  /* a li
 
 /* ---- showing ---- */
 
-enum { CLI_SHOW_JSON = 1, CLI_SHOW_DATE = 2, CLI_SHOW_EDITED = 4 };
+enum { CLI_SHOW_JSON = 1, CLI_SHOW_DATE = 2, CLI_SHOW_EDITED = 4, CLI_SHOW_READ = 8 }; /* _READ: once shown, it counts as read */
 /* Messages leave in the order of these calls, each when the names in it are known. */
 void cli_show_message(struct cli *cli, const struct bt_message *m, unsigned how);
 void cli_show_then(struct cli *cli, void (*cb)(void *arg), void *arg);   /* cb when all before it was shown */

@@ -33,12 +33,11 @@ static void history_told(const struct bt_result *r, const struct bt_message *row
     (void)first_seq;
     if (cli_failed(run, r))
         return;
+    unsigned read = cli->is_terminal || run->mark_read ? CLI_SHOW_READ : 0;
     for (size_t k = 0; k < n; k++)
-        cli_show_message(cli, &rows[k], CLI_SHOW_DATE | (run->json ? CLI_SHOW_JSON : 0) | (was_edited(rows, n, k) ? CLI_SHOW_EDITED : 0));
+        cli_show_message(cli, &rows[k], read | CLI_SHOW_DATE | (run->json ? CLI_SHOW_JSON : 0) | (was_edited(rows, n, k) ? CLI_SHOW_EDITED : 0));
     if (n == 0)
         cli_notice(cli, head_seq ? "Nothing there; the conversation ends at #%llu." : "Nothing was written yet.", (unsigned long long)head_seq);
-    else if (run->target == cli->current)
-        bt_mark_read(cli->client, run->target, rows[n - 1].seq);
     cli_show_then(cli, history_shown, run);
 }
 

@@ -62,7 +62,7 @@ static void tail_message(struct cli *cli, const struct bt_message *m)
     struct cli_run *run = cli->tail;
     if (cli->tail_target && m->target != cli->tail_target)
         return;
-    cli_show_message(cli, m, CLI_SHOW_DATE | (run->json ? CLI_SHOW_JSON : 0));
+    cli_show_message(cli, m, CLI_SHOW_DATE | (run->json ? CLI_SHOW_JSON : 0) | (run->mark_read ? CLI_SHOW_READ : 0));
     if (cli->tail_left == 0 || --cli->tail_left > 0)
         return;
     bt_client_hold(cli->client, true); /* what comes after is for the next time */
@@ -82,9 +82,7 @@ static void on_message(struct bt_client *c, const struct bt_message *m, void *ar
     }
     if (!cli->is_terminal)
         return; /* a script asks for what it wants */
-    cli_show_message(cli, m, 0);
-    if (m->target == cli->current)
-        bt_mark_read(c, m->target, m->seq);
+    cli_show_message(cli, m, CLI_SHOW_READ); /* somebody sits there */
 }
 
 static void on_synced(struct bt_client *c, void *arg)

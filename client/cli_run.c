@@ -19,7 +19,7 @@ const struct cli_command cli_commands[] = {
     { "groupchat", "gchat", "[NAME [TEXT]]", "The same with a group.", 0, CLI_TEXT, cli_cmd_groupchat },
     { "close", NULL, "", "Leave the current chat: lines are commands again.", 0, CLI_WORDS, cli_cmd_close },
     { "send", NULL, "[--group] NAME TEXT | -", "Send a message and print its number; -: the text is read from standard input.", 2, CLI_TEXT, cli_cmd_send },
-    { "history", NULL, "[NAME] [COUNT] [before N | from N]", "Show messages of a conversation.", 0, CLI_WORDS, cli_cmd_history },
+    { "history", NULL, "[NAME] [COUNT] [before N | from N] [--mark-read]", "Show messages of a conversation.", 0, CLI_WORDS, cli_cmd_history },
     { "edit", NULL, "[NAME] N TEXT", "Replace the text of your message number N.", 2, CLI_TEXT, cli_cmd_edit },
     { "recall", NULL, "[NAME] N", "Take message number N back.", 1, CLI_WORDS, cli_cmd_recall },
     { "receipts", NULL, "[NAME] N", "Show who has received and read message N.", 1, CLI_WORDS, cli_cmd_receipts },
@@ -47,7 +47,7 @@ const struct cli_command cli_commands[] = {
     { "unmute", NULL, "GROUP USER", "Allow it again.", 2, CLI_WORDS, cli_cmd_group_member },
     { "role", NULL, "GROUP USER admin | member", "Make a member an admin, or an admin a member.", 3, CLI_WORDS, cli_cmd_group_member },
     { "transfer", NULL, "GROUP USER", "Make another member the owner.", 2, CLI_WORDS, cli_cmd_group_member },
-    { "tail", NULL, "[NAME] [--from-start] [--count N] [--timeout S]", "Print messages as they come (not at a prompt).", 0, CLI_WORDS, cli_cmd_tail },
+    { "tail", NULL, "[NAME] [--from-start] [--count N] [--timeout S] [--mark-read]", "Print messages as they come (not at a prompt).", 0, CLI_WORDS, cli_cmd_tail },
     { "directory", NULL, "", "List the servers.", 0, CLI_NO_LOGIN, cli_cmd_directory },
     { "status", NULL, "", "Show the connection and who is logged in.", 0, CLI_NO_LOGIN, cli_cmd_status },
     { "quit", "exit", "", "Leave the program; the session stays.", 0, CLI_NO_LOGIN, cli_cmd_quit },
@@ -193,13 +193,14 @@ static void start(struct cli_run *run)
     }
 }
 
-/* Take --json and --group out from among the words; in commands that end in text only from before it. */
+/* Take --json, --group and --mark-read out from among the words; in commands that end in text only from before it. */
 static void take_flags(struct cli_run *run)
 {
     for (int n = 0; n < run->count;) {
         bool is_json = strcmp(run->words[n], "--json") == 0;
         bool is_group = strcmp(run->words[n], "--group") == 0 || strcmp(run->words[n], "-g") == 0;
-        if (!is_json && !is_group) {
+        bool is_mark = strcmp(run->words[n], "--mark-read") == 0;
+        if (!is_json && !is_group && !is_mark) {
             if (run->command->flags & CLI_TEXT)
                 return;
             n++;
@@ -207,6 +208,7 @@ static void take_flags(struct cli_run *run)
         }
         run->json |= is_json;
         run->is_group |= is_group;
+        run->mark_read |= is_mark;
         memmove(run->words + n, run->words + n + 1, (size_t)(run->count - n) * sizeof *run->words);
         memmove(run->tails + n, run->tails + n + 1, (size_t)(run->count - n) * sizeof *run->tails);
         run->count--;

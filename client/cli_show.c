@@ -16,6 +16,7 @@ struct item {
     struct bt_message m;    /* its texts stand behind this struct */
     struct bt_membership membership;
     unsigned how;           /* CLI_SHOW_* */
+    uint64_t user_id;       /* whose eyes it is for */
 };
 struct cli_show {
     struct cli *cli;
@@ -65,9 +66,9 @@ static void membership_text(const struct cli *cli, const struct bt_message *m, c
     free(name);
 }
 
-static void show_text(struct cli *cli, const struct bt_message *m, unsigned how)
+static void show_text(struct cli *cli, const struct bt_message *m, unsigned how, uint64_t user_id)
 {
-    bool is_group = m->target & BT_GROUP, is_own = m->sender_id == bt_client_user_id(cli->client);
+    bool is_group = m->target & BT_GROUP, is_own = m->sender_id == user_id;
     char *conv = cli_label(cli, m->target), *sender = cli_label(cli, m->sender_id), *body = cli_escape(m->body, true);
     char when[32], refers[48] = "", membership[1024];
     const char *dim = cli_paint(cli, CLI_DIM), *plain = cli_paint(cli, CLI_PLAIN), *text = body ? body : "?";
@@ -195,7 +196,9 @@ static void show(struct cli *cli, const struct item *i)
     else if (i->how & CLI_SHOW_JSON)
         show_json(cli, &i->m, i->how);
     else
-        show_text(cli, &i->m, i->how);
+        show_text(cli, &i->m, i->how, i->user_id);
+    if (!i->cb && i->how & CLI_SHOW_READ && i->m.sender_id != i->user_id && cli->client && i->user_id == bt_client_user_id(cli->client))
+        bt_mark_read(cli->client, i->m.target, i->m.seq);
 }
 
 static void drain(struct cli_show *s)
@@ -252,6 +255,7 @@ void cli_show_message(struct cli *cli, const struct bt_message *m, unsigned how)
     char *at = (char *)(i + 1);
     i->m = *m;
     i->how = how;
+    i->user_id = cli->client ? bt_client_user_id(cli->client) : 0;
     at = keep(&i->m.content_type, at);
     at = keep(&i->m.body, at);
     if (ms) {

@@ -581,3 +581,53 @@ def test_many_commands_at_once_all_succeed(people):
     done = [(p.communicate(timeout=30 * SLOW), p.returncode) for p in running]
     assert all(code == 0 for _, code in done), done
     assert sorted(m["seq"] for m in bob.json("history", alice.name)) == [1, 2, 3, 4, 5, 6]
+
+
+# ---- what counts as read
+
+
+def unread(person):
+    return sum(c["unread"] for c in person.json("conversations"))
+
+
+def wait_until_all_is_read(person):
+    end = time.monotonic() + 10 * SLOW
+    while unread(person):
+        assert time.monotonic() < end, person.text("conversations")
+
+
+def test_what_was_printed_at_a_terminal_counts_as_read(people, terminal):
+    alice, bob = people(2)
+    alice.run("send", bob.name, "while away")
+    assert unread(bob) == 1
+    b = terminal(bob)
+    b.expect("#1: while away")
+    alice.run("send", bob.name, "and now")
+    b.expect("#2: and now")
+    wait_until_all_is_read(bob)
+    b.line("quit")
+    assert b.end() == 0
+
+
+def test_what_a_script_read_counts_as_read_only_if_it_says_so(people):
+    alice, bob = people(2)
+    for n in range(2):
+        alice.run("send", bob.name, "hello")
+    bob.run("history", alice.name)
+    bob.run("tail", "--count", "1", "--timeout", "10")
+    assert unread(bob) == 2
+    bob.run("tail", "--count", "1", "--timeout", "10", "--mark-read")
+    assert unread(bob) == 0
+    alice.run("send", bob.name, "again")
+    assert bob.json("history", alice.name, "--mark-read")[-1]["body"] == "again"
+    assert unread(bob) == 0
+
+
+COMMANDS = ("help register login chat groupchat addfriend accept delfriend showfriendlist creategroup addgroup leavegroup delgroup "
+            "members history recall edit loginout quit")
+
+
+def test_the_commands_that_people_know_are_there():
+    for word in COMMANDS.split():
+        done = subprocess.run([CLI, "help", word], capture_output=True, timeout=10 * SLOW)
+        assert done.returncode == 0 and done.stdout, (word, done.stderr)
