@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+FIGURES = []
+
 sys.path.insert(0, os.path.dirname(__file__))
 
+from client import SLOW  # noqa: E402
 from cluster import Backends, Cluster  # noqa: E402
 from server import MODE, Server  # noqa: E402
 
@@ -19,6 +22,27 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     # What looks at the whole run comes last.
     items.sort(key=lambda item: item.path.name == "test_coverage.py")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if FIGURES:
+        terminalreporter.section("figures")
+        for line in FIGURES:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def figure():
+    """figure("new node gets work", seconds, 2): keeps a figure for the end of the run. Machines are noisy: beyond three times
+    what is promised the test fails."""
+    def note(what, value, promise=None, unit="s"):
+        slow = SLOW if unit == "s" else 1
+        is_kept = promise is None or value <= 3 * promise * slow
+        FIGURES.append(f"{what + ':':<64} {value:8.2f} {unit:<4}"
+                       + (f" promised {promise:g}" if promise is not None else "") + ("" if is_kept else "   BROKEN"))
+        assert is_kept, FIGURES[-1]
+        return value
+    return note
 
 
 class Shared:
@@ -82,6 +106,26 @@ def make_server(request, tmp_path_factory):
     for s in made:
         try:
             s.end()
+        except AssertionError as e:
+            problems.append(str(e))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def make_cluster(backends, tmp_path_factory):
+    """make_cluster({"section.key": value}, units=…, counts=…) starts one of the test's own; what lives of it must end cleanly."""
+    made = []
+
+    def make(settings=None, on=None, start=True, **kw):
+        c = Cluster(tmp_path_factory.mktemp("cluster"), on or backends, settings, **kw)
+        made.append(c)
+        return c.start() if start else c
+
+    yield make
+    problems = []
+    for c in made:
+        try:
+            c.end()
         except AssertionError as e:
             problems.append(str(e))
     assert not problems, "\n".join(problems)

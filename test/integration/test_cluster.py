@@ -1,0 +1,354 @@
+"""What a cluster promises while parts of it come, go, stand still and are replaced; each test with its figures.
+
+Load is steady and gentle (traffic.py), so that what is measured is the cluster's own time and not the machine's.
+"""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from client import SLOW, msg_id, wait_until
+from cluster import Backends
+from server import Server
+from traffic import Traffic
+
+SESSION_S = 4           # [registry] session_ms
+AWAY_S = 30 if os.environ.get("BYTETALK_LONG") else 8   # how long ZooKeeper is gone
+
+
+@pytest.fixture(scope="module")
+def own_backends(tmp_path_factory):
+    """Servers that tests may break; what they break stays broken for the next."""
+    b = Backends(tmp_path_factory.mktemp("backends")).start()
+    yield b
+    b.kill()
+
+
+def extra(cluster, role, unit="unit1", **settings):
+    """A node of its own, which nobody starts again."""
+    sets = {**cluster.settings, "node.unit": unit, "proxy.listen": "127.0.0.1:0", **{k.replace("__", "."): v for k, v in settings.items()}}
+    return Server(os.path.join(cluster.dir, f"extra-{role}-{msg_id()}"), sets, roles=role, mode="cluster")
+
+
+@pytest.fixture
+def start_extra():
+    started = []
+
+    def start(*args, **kw):
+        started.append(extra(*args, **kw).start())
+        return started[-1]
+
+    yield start
+    for s in started:
+        if s.is_alive():
+            s.process.send_signal(signal.SIGCONT)
+            s.kill()
+
+
+def received(node):
+    """Bytes that came to a node from other nodes over the connections that stand. `node`: its port is looked at."""
+    port = node.rsplit(":", 1)[1]
+    out = subprocess.run(["ss", "-Htin", f"( sport = :{port} or dport = :{port} )"], capture_output=True, text=True, check=True).stdout
+    return sum(int(n) for n in re.findall(r"bytes_received:(\d+)", out))
+
+
+def registered(cluster):
+    """What stands in ZooKeeper of this cluster, as unit/role/name."""
+    root = cluster.settings["registry.url"].rsplit("/", 1)[1]
+    return [e.split("/", 2)[2] for e in cluster.backends.zookeeper.entries() if e.startswith(f"/{root}/")]
+
+
+# ---- nodes come and go ---------------------------------------------------------------------------------------------------
+
+class Callers:
+    """Clients that keep asking what any user node answers."""
+
+    def __init__(self, cluster, doors, window=8):
+        self.clients = [cluster.user("caller", address=d) for d in doors]
+        self.window, self.open, self.done, self.failed = window, [], 0, Counter()
+        self.slowest = 0.0
+
+    def run(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            now = time.monotonic()
+            for c in self.clients:
+                c.pump(0.001)
+                mine = [x for x in self.open if x[0] is c]
+                for item in mine:
+                    if item[1].reply is not None:
+                        self.open.remove(item)
+                        self._take(item[1], now)
+                for _ in range(self.window - len([x for x in self.open if x[0] is c])):
+                    self.open.append((c, c.start("GetProfile", timeout_ms=3000)))
+        return self
+
+    def _take(self, call, now):
+        self.slowest = max(self.slowest, now - call.started)
+        if call.reply.status == "OK":
+            self.done += 1
+        else:
+            self.failed[call.reply.status] += 1
+
+    def finish(self):
+        for c, call in self.open:
+            c.wait(call)
+            self._take(call, time.monotonic())
+        self.open.clear()
+        return self
+
+
+def shares(cluster, callers, seconds):
+    """How the calls of some seconds spread over the user nodes, 1 being even."""
+    nodes = cluster.nodes("user")
+    before = [received(n.address) for n in nodes]
+    callers.run(seconds)
+    parts = [received(n.address) - b for n, b in zip(nodes, before)]
+    even = sum(parts) / len(parts)
+    return nodes, [p / even for p in parts]
+
+
+def test_load_over_equal_instances_is_even_and_follows_a_slow_one(make_cluster, figure):
+    c = make_cluster(units=1, counts={"user": 3, "chat": 1}, has_nginx=False)
+    callers = Callers(c, c.proxies)
+    callers.run(5.5)   # until all are warm
+    nodes, parts = shares(c, callers, 2.5)
+    figure("load of 3 equal instances, furthest from even", 100 * max(abs(p - 1) for p in parts), 15, "%")
+    slow = subprocess.Popen([sys.executable, "-c", SLOW_DOWN, str(nodes[0].pid)])
+    try:
+        callers.run(0.5)
+        _, parts = shares(c, callers, 2.5)
+    finally:
+        slow.terminate()
+        slow.wait()
+        os.kill(nodes[0].pid, signal.SIGCONT)
+    callers.finish()
+    assert not callers.failed
+    figure("... share of one that stands still half of the time, of even", 100 * parts[0], unit="%")
+    assert parts[0] < 0.85
+
+
+SLOW_DOWN = """
+import os, signal, sys, time
+pid = int(sys.argv[1])
+while True:
+    os.kill(pid, signal.SIGSTOP); time.sleep(0.02)
+    os.kill(pid, signal.SIGCONT); time.sleep(0.02)
+"""
+
+
+def test_a_new_node_gets_work_at_once_and_is_not_flooded(make_cluster, start_extra, figure):
+    c = make_cluster(units=1, counts={"user": 2, "chat": 1}, has_nginx=False)
+    callers = Callers(c, c.proxies)
+    callers.run(5.5)
+    new = start_extra(c, "user")
+    began, at_first = time.monotonic(), None
+    others = [n.address for n in c.nodes("user")]
+    base = [received(a) for a in others]
+    while time.monotonic() < began + 1.5:
+        callers.run(0.1)
+        if at_first is None and received(new.nodes) > 5000:
+            at_first = time.monotonic() - began
+    early, rest = received(new.nodes), sum(received(a) - b for a, b in zip(others, base)) / 2
+    assert at_first is not None, "the new node got nothing in 1.5 s"
+    figure("a new node gets work after", at_first, 2)
+    figure("... its share in the first 1.5 s, of an old one's", 100 * early / rest, 50, "%")
+    callers.finish()
+    assert not callers.failed
+
+
+def test_a_killed_node_is_passed_over_and_leaves_every_view(make_cluster, start_extra, figure):
+    c = make_cluster()
+    nodes = {r: start_extra(c, r) for r in ("user", "proxy")}
+    gone = nodes["proxy"].proxies[0]
+
+    def views():
+        return [{p.address for p in x.ok("Directory").proxies} for x in watchers]
+
+    watchers = [c.connect(address=a) for a in c.proxies]
+    wait_until(lambda: all(gone in v for v in views()), what="all proxies know the new one")
+    callers = Callers(c, c.proxies)
+    callers.run(3)
+    callers.slowest = 0.0
+    killed = time.monotonic()
+    for s in nodes.values():
+        s.kill()
+    left = None
+    while left is None:
+        callers.run(0.05)
+        if not any(gone in v for v in views()):
+            left = time.monotonic() - killed
+        assert time.monotonic() < killed + 40 * SLOW
+    callers.finish()
+    figure("a node killed -9 is out of every view after", left, SESSION_S + 1)
+    figure("... the slowest of the calls since", callers.slowest, 2)
+    assert not callers.failed and not [e for e in registered(c) if nodes["user"].nodes in e]
+
+
+def test_a_node_that_stands_still_is_passed_over(make_cluster, start_extra, figure):
+    """Its connections stand, so only its silence tells."""
+    c = make_cluster(counts={"chat": 1})
+    chat = start_extra(c, "chat")
+    traffic = Traffic.of_pairs(c, 12)
+    traffic.run(2)
+    frozen = time.monotonic()
+    chat.process.send_signal(signal.SIGSTOP)
+    traffic.run(3 * SLOW)
+    traffic.run_until(lambda: traffic.all_back(frozen), what="everybody writes again")
+    figure("a chat node that stands still: the longest without an answer", traffic.silence(frozen), 2)
+    chat.process.send_signal(signal.SIGCONT)
+    traffic.run(1).finish()
+    traffic.check(c)
+
+
+def test_a_whole_unit_is_killed_and_the_other_serves(make_cluster, figure):
+    c = make_cluster()
+    traffic = Traffic.of_pairs(c, 5)
+    traffic.run(2)
+    killed = time.monotonic()
+    c.units[0].kill()
+    traffic.run(4)
+    traffic.run_until(lambda: traffic.all_back(killed), what="everybody writes again")
+    figure("a whole unit killed: the longest without an answer", traffic.silence(killed), 3)
+    traffic.run(SESSION_S)
+    figure("... until every message is pushed in time", traffic.pushes_back_after(killed), SESSION_S + 3)
+    traffic.finish()
+    del c.units[0]
+    figure("... messages, none lost or twice", traffic.check(c), unit="")
+
+
+# ---- nginx ---------------------------------------------------------------------------------------------------------------
+
+def test_a_proxy_killed_behind_nginx_is_passed_over(make_cluster, figure):
+    c = make_cluster()
+    victim = c.nodes("proxy")[0]
+    c.units[0].process.send_signal(signal.SIGSTOP)   # nobody starts it again
+    os.kill(victim.pid, signal.SIGKILL)
+    slowest = 0.0
+    for _ in range(30):
+        began = time.monotonic()
+        x = c.connect(address=c.nginx.host)
+        x.close()
+        slowest = max(slowest, time.monotonic() - began)
+    c.units[0].process.send_signal(signal.SIGCONT)
+    figure("a proxy killed behind nginx: slowest of 30 connections", slowest, 1)
+
+
+def test_a_reload_of_nginx_loses_no_connection(make_cluster, figure):
+    c = make_cluster()
+    users = [c.user("stay", address=c.nginx.host) for _ in range(20)]
+    for _ in range(3):
+        c.nginx.reload()
+        end = time.monotonic() + 0.4
+        while time.monotonic() < end:
+            for u in users:
+                u.send(users[0].user_id, "still here")
+    for u in users:
+        u.settle()
+        assert not u.is_closed
+    late = c.user("late", address=c.nginx.host)
+    late.send(users[0].user_id, "and a new one")
+    figure("nginx -s reload, 3 times: connections lost of 20", sum(u.is_closed for u in users), 0, "")
+
+
+# ---- ZooKeeper -----------------------------------------------------------------------------------------------------------
+
+def test_zookeepers_leader_is_killed_then_all_of_it_stopped(make_cluster, own_backends, start_extra, figure):
+    c = make_cluster(on=own_backends)
+    chat = start_extra(c, "chat", unit="unit2")
+    traffic = Traffic.of_pairs(c, 6)
+    traffic.run(2)
+    everybody = set(registered(c))
+    ensemble = own_backends.zookeeper
+    killed = time.monotonic()
+    leader = ensemble.leader()
+    leader.kill()
+    traffic.run(2)
+    figure("ZooKeeper's leader killed: the longest without an answer", traffic.silence(killed), 2)
+    leader.start()
+    assert set(registered(c)) == everybody, "sessions outlive the leader"
+
+    stopped = time.monotonic()
+    ensemble.kill()
+    traffic.run(AWAY_S / 2)
+    figure("ZooKeeper gone: the longest without an answer", traffic.silence(stopped), 2)
+    killed = time.monotonic()
+    chat.kill()
+    traffic.run(AWAY_S / 2)
+    traffic.run_until(lambda: traffic.all_back(killed), what="everybody writes again")
+    figure("... a chat node killed meanwhile: the longest without an answer", traffic.silence(killed), 2)
+    ensemble.start()
+    back = time.monotonic()
+    gone = {e for e in everybody if e.startswith("unit2/chat/") and "unit2-chat-" not in e}
+    assert len(gone) == 1
+    took = traffic.run_until(lambda: set(registered(c)) == everybody - gone, 30, "all are registered again, and only they")
+    figure("... all are registered again, after its return", took, SESSION_S + 3)
+    figure("... the longest without an answer since", traffic.silence(back), 2)
+    traffic.finish()
+    traffic.check(c)
+
+
+# ---- Redis ---------------------------------------------------------------------------------------------------------------
+
+def test_redis_is_emptied_killed_and_replaced(make_cluster, own_backends, figure):
+    c = make_cluster(on=own_backends)
+    traffic = Traffic.of_pairs(c, 5)
+    traffic.run(1)
+    master, replica = own_backends.redis, own_backends.redis_replica
+
+    began = time.monotonic()
+    assert master.ask("flushall") == "OK"
+    traffic.run(5 * SLOW)
+    figure("Redis FLUSHALL: until every message is pushed in time", traffic.pushes_back_after(began), 3)
+    figure("... the longest without an answer", traffic.silence(began), 2)
+
+    began = time.monotonic()
+    master.kill()
+    traffic.run(5 * SLOW)
+    figure("Redis killed: until every message is pushed in time", traffic.pushes_back_after(began), 3)
+    figure("... the longest without an answer", traffic.silence(began), 2)
+
+    began = time.monotonic()
+    replica.promote()
+    traffic.run(5 * SLOW)
+    figure("Redis's replica promoted: until every message is pushed in time", traffic.pushes_back_after(began), 3)
+    figure("... the longest without an answer", traffic.silence(began), 2)
+    traffic.finish()
+    traffic.check(c)
+
+
+# ---- MariaDB -------------------------------------------------------------------------------------------------------------
+
+def test_a_primary_that_stands_still_is_waited_for(make_cluster, own_backends, figure):
+    c = make_cluster(on=own_backends)
+    traffic = Traffic.of_pairs(c, 4)
+    traffic.run(1)
+    own_backends.mariadb.freeze()
+    traffic.run(2)
+    own_backends.mariadb.thaw()
+    thawed = time.monotonic()
+    traffic.run_until(lambda: traffic.all_back(thawed), 30, "everybody writes again")
+    figure("MariaDB stood still for 2 s: until everybody's sends are back", traffic.back_after(thawed), 5)
+    traffic.finish()
+    traffic.check(c)
+
+
+def test_mariadbs_primary_is_killed_and_its_replica_promoted(make_cluster, own_backends, figure):
+    c = make_cluster(on=own_backends)
+    traffic = Traffic.of_pairs(c, 6, pace_s=0.005, window=8)
+    traffic.run(2)
+    before = traffic.acked()
+    own_backends.mariadb.kill()
+    traffic.run(1.5)
+    promoted = time.monotonic()
+    own_backends.mariadb_replica.promote()
+    traffic.run_until(lambda: traffic.all_back(promoted), 30, "everybody writes again")
+    figure("MariaDB's replica promoted: until everybody's sends are back", traffic.back_after(promoted), 5)
+    traffic.run(1).finish()
+    figure("... acknowledged before, none lost", before, unit="")
+    figure("... messages, none twice, no gap", traffic.check(c), unit="")
