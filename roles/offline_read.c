@@ -256,5 +256,5 @@ void offline_get_receipts(struct rpc_call *call, const void *msg, void *self_arg
     r->seq = req->seq;
     r->after_user_id = req->after_user_id;
     r->limit = req->limit ? req->limit : RECEIPTS_LIMIT;
-    store_receipt_counts(self->store, r->place.hi, r->place.lo, r->seq, r->place.user_id, receipts_counts_done, r);
+    store_receipt_counts(self->store, r->place.hi, r->place.lo, r->seq, r->place.user_id, r->after_user_id == 0, receipts_counts_done, r);
 }

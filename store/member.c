@@ -136,17 +136,20 @@ void store_marks_add(struct db_list *list, const struct store_place *m)
 
 #define COUNTED "c.hi = m.hi AND c.lo = m.lo AND c.role > 0 AND c.joined_seq <= x.seq AND c.user_id <> x.sender_id"
 
-void store_receipt_counts(struct store *st, uint64_t hi, uint64_t lo, uint64_t seq, uint64_t user_id, db_rows_cb *cb, void *arg)
+#define COUNTED_FROM                                                                                                                                           \
+    " FROM member m JOIN message x ON x.hi = m.hi AND x.lo = m.lo AND x.seq = ?"                                                                               \
+    " WHERE m.hi = ? AND m.lo = ? AND m.user_id = ? AND m.role > 0 AND m.joined_seq <= ?"
+
+void store_receipt_counts(struct store *st, uint64_t hi, uint64_t lo, uint64_t seq, uint64_t user_id, bool is_counted, db_rows_cb *cb, void *arg)
 {
     static const char sql[] = "SELECT m.joined_seq, x.sender_id,"
                               " (SELECT COUNT(*) FROM member c WHERE " COUNTED "),"
                               " (SELECT COUNT(*) FROM member c WHERE " COUNTED " AND c.delivered_seq >= x.seq),"
-                              " (SELECT COUNT(*) FROM member c WHERE " COUNTED " AND c.read_seq >= x.seq)"
-                              " FROM member m JOIN message x ON x.hi = m.hi AND x.lo = m.lo AND x.seq = ?"
-                              " WHERE m.hi = ? AND m.lo = ? AND m.user_id = ? AND m.role > 0 AND m.joined_seq <= ?";
+                              " (SELECT COUNT(*) FROM member c WHERE " COUNTED " AND c.read_seq >= x.seq)" COUNTED_FROM;
+    static const char uncounted[] = "SELECT m.joined_seq, x.sender_id, 0, 0, 0" COUNTED_FROM;
     const struct db_val vals[] = { bounded(seq), I(hi), I(lo), I(user_id), bounded(seq) };
 
-    db_query(store_db(st), sql, vals, 5, cb, arg);
+    db_query(store_db(st), is_counted ? sql : uncounted, vals, 5, cb, arg);
 }
 
 struct store_receipt_counts store_receipt_counts_of(const struct db_rows *rows)

@@ -71,14 +71,15 @@ void store_marks_add(struct db_list *list, const struct store_place *marks);
 
 /*
  * May user_id ask who has message seq, and how many have it: one row if he is in the conversation and the message stands there,
- * else none. Counted are those who were in when it was written and still are, but for the sender.
+ * else none. Counted are those who were in when it was written and still are, but for the sender; with is_counted false
+ * nobody is, which spares reading them all.
  */
 struct store_receipt_counts {
     uint64_t joined_seq;                 /* of user_id */
     uint64_t sender_id;
     uint32_t members, delivered, read;
 };
-void store_receipt_counts(struct store *st, uint64_t hi, uint64_t lo, uint64_t seq, uint64_t user_id, db_rows_cb *cb, void *arg);
+void store_receipt_counts(struct store *st, uint64_t hi, uint64_t lo, uint64_t seq, uint64_t user_id, bool is_counted, db_rows_cb *cb, void *arg);
 struct store_receipt_counts store_receipt_counts_of(const struct db_rows *rows);
 
 /* Those members after one user id, by rising id, at most `limit`. */

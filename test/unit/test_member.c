@@ -341,7 +341,7 @@ static void page_done(enum bt_err err, const struct db_rows *rows, void *arg)
 static size_t count(struct store_env *env, struct receipts *got, uint64_t seq, uint64_t user_id)
 {
     *got = (struct receipts){ 0 };
-    store_receipt_counts(env->store, 30, 0, seq, user_id, counts_done, got);
+    store_receipt_counts(env->store, 30, 0, seq, user_id, true, counts_done, got);
     env_wait(env, &got->is_done);
     return got->n;
 }

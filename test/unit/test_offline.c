@@ -587,6 +587,7 @@ static void receipts_are_paged_with_counts(void **state)
     assert_false(r.more);
     assert_true(r.receipts[1].delivered);
     assert_false(r.receipts[1].read);
+    assert_int_equal(r.member_count + r.delivered_count + r.read_count, 0); /* counted once */
     rpc_release(GetReceiptsReply_fields, &r);
     assert_int_equal(aid_call(&aid, RPC_OFFLINE_GET_RECEIPTS, 9, group, &req), RPC_STATUS_NOT_FOUND);
     req.seq = 7;

@@ -370,8 +370,9 @@ static void marks(struct tale *t)
     READ(store_places, BOB, BOB, ALICE, GROUP, 0, 10);
     READ(store_places_find, keys, 1);
     READ(store_places_find, keys, 16);
-    READ(store_receipt_counts, GROUP, 0, 2, ALICE);
-    READ(store_receipt_counts, BOB, ALICE, 20, ALICE);
+    READ(store_receipt_counts, GROUP, 0, 2, ALICE, true);
+    READ(store_receipt_counts, BOB, ALICE, 20, ALICE, true);
+    READ(store_receipt_counts, BOB, ALICE, 20, ALICE, false);
     READ(store_receipts, BOB, ALICE, 20, ALICE, 0, 10);
     READ(store_receipts, GROUP, 0, 2, ALICE, 0, 10);
 }
