@@ -26,6 +26,7 @@ enum {
     NODE_ROLES_MAX = RPC_ROLE_COUNT,
     NODE_QUIET_MS = 1000, /* other nodes still route here for a while after we left the registry */
     NODE_POLL_MS = 20,
+    NODE_LOAD_MS = 1000,
 };
 
 /* In this order; a failed start goes from STARTING to STOPPING. */
@@ -58,6 +59,7 @@ struct node {
     enum node_state state;
     int exit_code;
     struct net_timer limit, poll; /* of the drain */
+    struct net_timer load;
     struct net_signal *term, *interrupt, *hangup;
 };
 
@@ -219,7 +221,19 @@ static void node_stop(struct node *node)
     node_set_state(node, NODE_STOPPING);
     net_timer_stop(node->loop, &node->limit);
     net_timer_stop(node->loop, &node->poll);
+    net_timer_stop(node->loop, &node->load);
     node_stop_next(node);
+}
+
+/* ---- load ---------------------------------------------------------------------------------------------------------- */
+
+/* What others, and operators, are told of a node without clients of its own. A proxy tells its clients' number. */
+static void node_tell_load(void *arg)
+{
+    struct node *node = arg;
+
+    rpc_set_load(node->rpc, rpc_open_calls(node->rpc));
+    net_timer_start(node->loop, &node->load, NODE_LOAD_MS, node_tell_load, node);
 }
 
 /* ---- signals ------------------------------------------------------------------------------------------------------- */
@@ -233,6 +247,15 @@ static void node_end_asked(int signum, void *arg)
         _exit(EXIT_FAILED);
     }
     node_drain(node);
+}
+
+/* As by a signal, but asking twice does not end it at once: the second one may be the first, repeated. */
+static void node_drain_asked(void *arg)
+{
+    struct node *node = arg;
+
+    if (node->state == NODE_SERVING)
+        node_drain(node);
 }
 
 static void node_reload_asked(int signum, void *arg)
@@ -337,7 +360,10 @@ static enum bt_err node_start(struct node *node, char *why, size_t why_size)
         err = node_start_roles(node, why, why_size);
     if (err != BT_OK)
         return err;
+    rpc_on_drain(node->rpc, node_drain_asked, node);
     rpc_start(node->rpc);
+    if (!(rpc_self(node->rpc)->roles & UINT32_C(1) << RPC_ROLE_PROXY))
+        node_tell_load(node);
     node_set_state(node, NODE_SERVING);
     return BT_OK;
 }

@@ -44,6 +44,10 @@ uint32_t rpc_open_calls(const struct rpc *rpc);             /* came in and not y
 uint64_t rpc_last_request_ms(const struct rpc *rpc);        /* net_now_ms() when one last came from another node */
 void rpc_close(struct rpc *rpc, void (*closed_cb)(void *arg), void *arg); /* closes links; calls out are told BT_ECLOSING; rpc is gone then */
 
+/* An operator asks over the network that this node drains: may be told several times. cb NULL: such calls are refused. */
+typedef void rpc_drain_cb(void *arg);
+void rpc_on_drain(struct rpc *rpc, rpc_drain_cb *cb, void *arg);
+
 const struct registry_node *rpc_self(const struct rpc *rpc);
 const struct registry_node *rpc_nodes(const struct rpc *rpc, size_t *n_out); /* the present view; lent until the next turn */
 void rpc_refresh(struct rpc *rpc);                                          /* ask the registry anew: somebody acts on another view */

@@ -10,7 +10,7 @@
  * end nothing is served, nothing longer than a hello is read, and of who says hello nothing is kept but this record.
  * Two nodes that dialled each other at once keep the connection of the smaller address: that node refuses the other's
  * hello, the other drops its own attempt. A node that dials itself has one connection too: it calls on the dialled end
- * and serves on the accepted one.
+ * and serves on the accepted one. A guest is no node: it proves itself alike, is served, and is never called.
  */
 #include <stdio.h>
 #include <string.h>
@@ -198,13 +198,16 @@ static bool must_refuse(const struct rpc *rpc, const struct node_peer *peer, uin
     return peer->dialling && is_mine_to_keep;
 }
 
-/* Whose connection it is; NULL: the call was refused. */
-static struct node_peer *admit(struct node_link *nl, struct rpc_call *call)
+/* Whose connection it is, NULL for a guest's. False: the call was refused. */
+static bool admit(struct node_link *nl, struct rpc_call *call, struct node_peer **peer_out)
 {
     struct rpc *rpc = nl->rpc;
-    struct node_peer *peer = rpc_peer_get(rpc, nl->shake.address[RPC_DIALLER]);
+    struct node_peer *peer = nl->is_guest ? NULL : rpc_peer_get(rpc, nl->shake.address[RPC_DIALLER]);
     uint64_t epoch = nl->shake.epoch[RPC_DIALLER];
 
+    *peer_out = peer;
+    if (nl->is_guest)
+        return true;
     if (!peer)
         refuse(nl, call, BT_ENOMEM, "out of memory");
     else if (peer->is_self && epoch != rpc->self.epoch)
@@ -212,15 +215,15 @@ static struct node_peer *admit(struct node_link *nl, struct rpc_call *call)
     else if (!peer->is_self && must_refuse(rpc, peer, epoch))
         refuse(nl, call, BT_ESTATE, "a connection stands already");
     else
-        return peer;
-    return NULL;
+        return true;
+    return false;
 }
 
 /* After the reply, which goes first. */
 static void welcome(struct node_link *nl, struct node_peer *peer)
 {
     became_ready(nl);
-    if (peer->is_self)
+    if (!peer || peer->is_self)
         return; /* it only serves: calls to itself go out on the end that dialled */
     nl->peer = peer;
     peer->epoch = nl->shake.epoch[RPC_DIALLER];
@@ -269,6 +272,7 @@ void node_hello(struct rpc_call *call, const void *msg, void *self)
         return;
     }
     nl->shake.epoch[RPC_DIALLER] = req->epoch;
+    nl->is_guest = req->is_guest;
     if (req->version < RPC_VERSION) {
         rpc_hello_refused(nl, "no common version");
         refuse(nl, call, BT_ESTATE, "no common version");
@@ -279,7 +283,7 @@ void node_hello(struct rpc_call *call, const void *msg, void *self)
             challenge(nl, call);
         else
             refuse(nl, call, BT_ENOAUTH, "a proof is asked for here, and none was offered: [node] secret_file");
-    } else if ((peer = admit(nl, call))) {
+    } else if (admit(nl, call, &peer)) {
         const NodeHelloReply reply = { .version = RPC_VERSION, .address = rpc_str(rpc->self.address), .epoch = rpc->self.epoch };
         rpc_reply(call, &reply);
         welcome(nl, peer);
@@ -302,8 +306,7 @@ void node_prove(struct rpc_call *call, const void *msg, void *self)
         refuse(nl, call, BT_ENOAUTH, "its proof is wrong: is [node] secret_file the same there?");
         return;
     }
-    peer = admit(nl, call);
-    if (!peer)
+    if (!admit(nl, call, &peer))
         return;
     rpc_reply(call, &reply);
     welcome(nl, peer);

@@ -1,7 +1,7 @@
 /*
  * rpc/rpc_internal.h: what the files of a node's rpc share. rpc.c: making and closing it. rpc_call.c: calls made, and their
  * retries. rpc_pending.c: their records. rpc_event.c: events. rpc_choose.c: the view of nodes, and whom to ask. rpc_peer.c: a connection to each other node, and whether it
- * answers. rpc_node.c: links between nodes. rpc_hello.c: how these begin. rpc_dispatch.c: calls that came, to their handlers.
+ * answers. rpc_node.c: links between nodes. rpc_hello.c: how these begin. rpc_dispatch.c: calls that came, to their handlers. rpc_admin.c: what operators ask.
  */
 #ifndef BT_RPC_INTERNAL_H
 #define BT_RPC_INTERNAL_H
@@ -66,6 +66,7 @@ struct node_link {
     bool was_refused;                   /* dialled: the other end says that a connection stands already */
     bool is_stranger;                   /* accepted, not ready: counted in rpc->strangers */
     bool is_challenged;                 /* accepted: it has said hello, and must prove itself now */
+    bool is_guest;                      /* accepted: an operator's tool, which has no peer and is only served */
     struct rpc_handshake shake;
     struct rpc_out hello;
     struct net_timer hello_timer;       /* accepted: until it is ready */
@@ -170,6 +171,8 @@ struct rpc {
     uint64_t random;
     struct rpc_stats stats;
     uint64_t last_request_ms;
+    rpc_drain_cb *drain_cb;             /* NULL: nobody drains on request */
+    void *drain_arg;
 
     struct link_watcher link_watchers[RPC_WATCHERS_MAX];
     struct node_watcher node_watchers[RPC_WATCHERS_MAX];
