@@ -129,6 +129,8 @@ int main(int argc, char **argv)
         log_set_level(LOG_LEVEL_DEBUG);
     else
         log_set_sink(no_log, NULL);
+    if (cli_is_admin(&cli.options))
+        return (int)cli_admin_main(&cli.options);
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     cli.is_interactive = cli.options.argc == 0;
     cli.is_terminal = cli.is_interactive && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0;

@@ -15,6 +15,7 @@
  *   cli_event.c     what the server tells
  *   cli_run.c       the table of commands; running one
  *   cli_cmd_*.c     the commands
+ *   cli_admin*.c    admin: what those who run the servers ask of nodes; see cli_admin.h
  */
 #ifndef BT_CLI_H
 #define BT_CLI_H
@@ -48,6 +49,12 @@ struct cli_options {
 };
 /* -1: go on; else exit with that. */
 int cli_options_parse(int argc, char **argv, struct cli_options *out);
+
+/* ---- admin ---- */
+
+bool cli_is_admin(const struct cli_options *o);               /* the command is admin, which no chat knows */
+enum cli_exit cli_admin_main(const struct cli_options *o);    /* all of it: opens what it needs, says what is wrong */
+void cli_admin_usage(FILE *out);
 
 /* ---- text ---- */
 

@@ -24,6 +24,8 @@ static void usage(FILE *out)
             "Commands:\n");
     for (const struct cli_command *c = cli_commands; c->name; c++)
         fprintf(out, "  %-14s %s\n", c->name, c->usage);
+    fprintf(out, "\nFor those who run the servers, over a node's listener:\n");
+    cli_admin_usage(out);
     fprintf(out,
             "\n"
             "  bytetalk-cli -u alice register              make an account; the session is kept for later commands\n"
@@ -32,7 +34,7 @@ static void usage(FILE *out)
             "  bytetalk-cli -u bob tail --json --count 1   what was missed and what comes; ends with 1 after --timeout\n"
             "\n"
             "Exit codes: 0 done; 1 refused (the status is printed), or nothing came in time; 2 wrong usage;\n"
-            "3 no server reached; 4 it is not known whether it was done.\n");
+            "3 no server or node reached; 4 it is not known whether it was done.\n");
 }
 
 static int usage_error(const char *what, const char *word)
@@ -93,7 +95,7 @@ int cli_options_parse(int argc, char **argv, struct cli_options *o)
     }
     o->argc = argc - optind;
     o->argv = argv + optind;
-    if (code < 0 && o->argc > 0 && !cli_command_find(o->argv[0], strlen(o->argv[0])))
+    if (code < 0 && o->argc > 0 && !cli_is_admin(o) && !cli_command_find(o->argv[0], strlen(o->argv[0])))
         return usage_error("no such command: ", o->argv[0]);
     return code >= 0 ? code : defaults(o);
 }
