@@ -3,6 +3,7 @@
 Load is steady and gentle (traffic.py), so that what is measured is the cluster's own time and not the machine's.
 """
 import os
+import random
 import re
 import signal
 import subprocess
@@ -14,8 +15,11 @@ import pytest
 
 from client import SLOW, msg_id, wait_until
 from cluster import Backends
+from node import NodeClient
 from server import Server
+from test_cli import Person
 from traffic import Traffic
+from wire import NOT_DONE, PERHAPS, RESEND, ROOT, key_of
 
 SESSION_S = 4           # [registry] session_ms
 AWAY_S = 30 if os.environ.get("BYTETALK_LONG") else 8   # how long ZooKeeper is gone
@@ -352,3 +356,109 @@ def test_mariadbs_primary_is_killed_and_its_replica_promoted(make_cluster, own_b
     traffic.run(1).finish()
     figure("... acknowledged before, none lost", before, unit="")
     figure("... messages, none twice, no gap", traffic.check(c), unit="")
+
+
+# ---- two owners ----------------------------------------------------------------------------------------------------------
+
+ROUNDS = 20
+
+
+class OwnerLoad:
+    """A node that believes that another one owns all of some conversations."""
+
+    def __init__(self, address, pairs):
+        self.node, self.open = NodeClient(address), {}
+        self.todo = [(a, b, msg_id(), 0) for _ in range(ROUNDS) for a, b in random.sample(pairs, len(pairs))]
+        self.acked, self.said = {}, Counter()
+
+    def step(self):
+        while self.todo and len(self.open) < 64:
+            a, b, cmid, flags = item = self.todo.pop()
+            call = self.node.start("Send", caller=a, target=b, client_msg_id=cmid, body=b"one of two", flags=flags, timeout_ms=5000)
+            self.open[call] = item
+        self.node.pump(0.01)
+        for call in [x for x in self.open if x.reply is not None]:
+            a, b, cmid, _ = self.open.pop(call)
+            self.said[call.reply.status] += 1
+            if call.reply.status == "OK":
+                self.acked[key_of(a, b), cmid] = call.reply.msg.seq
+            else:
+                assert call.reply.status in NOT_DONE | PERHAPS, call.reply
+                self.todo.append((a, b, cmid, RESEND if call.reply.status in PERHAPS else 0))
+
+    @property
+    def is_done(self):
+        return not self.todo and not self.open
+
+
+def test_two_writers_of_the_same_conversations(make_cluster, figure):
+    """Each is asked for all of 100 conversations, in another order, as if both were the owner."""
+    c = make_cluster({"node.secret_file": None}, units=1, counts={"proxy": 1, "chat": 2}, has_nginx=False)
+    users = [c.user("pair") for _ in range(15)]
+    ids = [u.user_id for u in users]
+    pairs = [(a, b) for i, a in enumerate(ids) for b in ids[:i]][:100]
+    database = c.settings["store.url"].rsplit("/", 1)[1]
+    deadlocks = int(c.backends.mariadb.status("Innodb_deadlocks"))
+    began = time.monotonic()
+    loads = [OwnerLoad(n.address, pairs) for n in c.nodes("chat")]
+    while not all(x.is_done for x in loads):
+        for x in loads:
+            x.step()
+        assert time.monotonic() < began + 60 * SLOW, [(x.said, len(x.todo)) for x in loads]
+    took, said = time.monotonic() - began, sum((x.said for x in loads), Counter())
+    rows = c.backends.mariadb.sql(f"SELECT hi, lo, seq, client_msg_id FROM {database}.message ORDER BY hi, lo, seq")
+    logs = {}
+    for hi, lo, seq, cmid in (map(int, row) for row in rows):
+        log = logs.setdefault((hi, lo), {})
+        assert seq == len(log) + 1, f"a gap in {hi}, {lo}: {seq} after {len(log)}"
+        assert cmid not in log, f"{cmid} stands twice in {hi}, {lo}"
+        log[cmid] = seq
+    acked = {k: v for x in loads for k, v in x.acked.items()}
+    assert len(logs) == len(pairs) and all(logs[key][cmid] == seq for (key, cmid), seq in acked.items())
+    assert sum(map(len, logs.values())) == len(acked) == 2 * ROUNDS * len(pairs)
+    figure("two writers of the same 100 conversations: messages a second", len(acked) / took, unit="/s")
+    figure("... refusals that clients would see", sum(said.values()) - said["OK"], 0, "")
+    figure("... deadlocks in the database", int(c.backends.mariadb.status("Innodb_deadlocks")) - deadlocks, unit="")
+
+
+# ---- make cluster --------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def made_cluster():
+    """What `make cluster` runs; (its process, what it said)."""
+    build = os.environ.get("BYTETALK_BUILD", os.path.join(ROOT, "build", "release"))
+    p = subprocess.Popen([sys.executable, os.path.join(ROOT, "test", "run_cluster"), f"--build={build}"], text=True,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines = []
+    for line in p.stdout:
+        lines.append(line)
+        if "Control-C ends everything" in line:
+            break
+    yield p, "".join(lines)
+    p.terminate()
+    p.stdout.close()
+    p.wait(60)
+
+
+def test_make_cluster_serves_two_clients_at_two_units_and_leaves_nothing(made_cluster, tmp_path):
+    process, said = made_cluster
+    doors = re.findall(r"--state (\S+)/(\w+)\s+-s (\S+) ", said)
+    assert [d[1] for d in doors] == ["alice", "bob"], said
+    people = {name: Person(address, tmp_path / name, name) for _, name, address in doors}
+    alice, bob = people["alice"].register(), people["bob"].register()
+    alice.run("addfriend", "bob")
+    bob.run("accept", "alice")
+    assert [(f["name"], f["state"]) for f in alice.json("friends")] == [("bob", "friends")]
+    for i in range(3):
+        alice.run("send", "bob", f"missed {i}")
+    group = f"#{alice.json('creategroup', 'we two', 'open')[0]['group_id']}"
+    bob.run("join", group)
+    bob.run("send", "--group", group, "hello from the other unit")
+    assert [m["body"] for m in bob.json("history", "alice") if m["kind"] == "text"] == ["missed 0", "missed 1", "missed 2"]
+    assert alice.json("history", "--group", group)[-1]["body"] == "hello from the other unit"
+    pids = [int(p) for p in re.findall(r"\bpid (\d+)", said)]
+    assert len(pids) == 26 and all(os.path.exists(f"/proc/{p}") for p in pids), said
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(60) == 0 and "All is down." in rest, rest
+    assert not [p for p in pids if os.path.exists(f"/proc/{p}")]
