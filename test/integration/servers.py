@@ -76,6 +76,12 @@ class Program:
     def is_ready(self):
         raise NotImplementedError
 
+    def environ(self):
+        """A directory for temporary files of its own: MariaDB removes from a shared one what others are using."""
+        path = os.path.join(self.dir, "tmp")
+        os.makedirs(path, exist_ok=True)
+        return {**os.environ, "TMPDIR": path}
+
     # ---- start and stop
 
     @property
@@ -90,8 +96,8 @@ class Program:
         """Start it and do not wait."""
         assert self.process is None
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command(), cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            preexec_fn=_die_with_parent)
+            self.process = subprocess.Popen(self.command(), cwd=self.dir, env=self.environ(), stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, preexec_fn=_die_with_parent)
         return self
 
     def wait(self, deadline=30.0):
@@ -282,8 +288,11 @@ class MariaDB(Program):
         if os.path.exists(self.data):
             return
         with open(self.log_path, "ab") as log:
-            subprocess.run(["mariadb-install-db", "--no-defaults", *self._user(), f"--datadir={self.data}",
-                            "--auth-root-authentication-method=normal", "--skip-test-db"], stdout=log, stderr=log, check=True)
+            done = subprocess.run(["mariadb-install-db", "--no-defaults", *self._user(), f"--datadir={self.data}",
+                                   "--auth-root-authentication-method=normal", "--skip-test-db"], env=self.environ(), stdout=log, stderr=log,
+                                  check=False)
+        if done.returncode != 0:
+            raise NotReady(f"mariadb-install-db has ended with {done.returncode}:\n{self.tail()}")
 
     @staticmethod
     def _user():

@@ -31,6 +31,10 @@ static pid_t spawn(char *const *args, const char *log)
     if (pid > 0)
         return pid;
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    /* Temporary files stand beside the log: from a shared directory a server removes what others are using. */
+    char dir[256];
+    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(log, '/') - log), log);
+    setenv("TMPDIR", dir, 1);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || fd < 0)
         _exit(126);
