@@ -94,6 +94,10 @@ static bool is_repeat(struct chat_conv *c, struct chat_op *op)
     const struct chat_recent *known = chat_conv_recall(c, op->row.sender_id, op->row.client_msg_id);
     struct chat_op *same = known == NULL ? chat_ids_find(chat, op) : NULL;
 
+    if (known != NULL && op->is_unsure && known->digest == op->row.digest) {
+        found_unheard(c, op, (struct store_message_id){ .seq = known->seq, .sent_ms = known->sent_ms });
+        return true;
+    }
     if (known != NULL) {
         chat_answer_known(chat, op, known->seq, known->digest, known->sent_ms);
         return true;
