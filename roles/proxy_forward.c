@@ -113,17 +113,19 @@ static bool is_wrong_password(uint16_t method, uint8_t status)
 static void forward_done(const struct rpc_reply *reply, void *arg)
 {
     struct proxy_forward *f = arg;
+    bool is_guess = f->call != NULL && is_wrong_password(f->method, reply->status);
+    struct proxy_client *client = is_guess ? rpc_link_arg(rpc_call_link(f->call)) : NULL;
 
     if (reply->came && (reply->flags & RPC_FLAG_PUSHED))
         answer_pushed(f->proxy, f->call, f->trace, reply);
-    if (f->call != NULL && is_wrong_password(f->method, reply->status))
-        proxy_client_refused(rpc_link_arg(rpc_call_link(f->call)));
     if (f->call != NULL && !(reply->flags & RPC_FLAG_PUSHED)) {
         if (reply->came)
             rpc_reply_raw(f->call, reply->status, 0, reply->payload, reply->len);
         else
             rpc_fail_as(f->call, reply);
     }
+    if (client != NULL) /* after the answer: nothing is written to a connection that ends */
+        proxy_client_refused(client);
     forward_free(f);
 }
 
