@@ -263,6 +263,12 @@ struct rpc_pending *ask_with(struct node *from, uint16_t method, const uint8_t *
     return ask_ctx(from, method, &ctx, payload, len, t);
 }
 
+void node_break_links(struct node *node)
+{
+    for (struct node_link *nl = node->rpc->links; nl; nl = nl->next)
+        rpc_link_close(nl->link, BT_OK);
+}
+
 size_t node_ready_links(const struct node *node)
 {
     size_t n = 0;

@@ -260,12 +260,6 @@ static void a_node_that_comes_in_time_answers_the_waiting_call(void **state)
     nodes_deinit(&all);
 }
 
-static void break_links(struct node *node)
-{
-    for (struct node_link *nl = node->rpc->links; nl; nl = nl->next)
-        rpc_link_close(nl->link, BT_OK);
-}
-
 static void a_repeatable_call_lost_with_its_link_is_sent_again_and_says_so(void **state)
 {
     static const uint16_t methods[] = { RPC_USER_GET_PROFILE, RPC_USER_UPDATE_PROFILE, RPC_CHAT_SEND };
@@ -281,7 +275,7 @@ static void a_repeatable_call_lost_with_its_link_is_sent_again_and_says_so(void 
         nodes_until(&all, &all.node[1].requests, 1);
         assert_int_equal(all.node[1].resends, 0);
         all.node[1].answers = NODE_OK;
-        break_links(&all.node[1]);
+        node_break_links(&all.node[1]);
         nodes_until(&all, &t.done, 1);
         assert_int_equal(t.err, BT_OK);
         assert_int_equal(all.node[1].requests, 2);
@@ -310,7 +304,7 @@ static void after_a_lost_link_running_out_of_time_is_no_promise(void **state)
     nodes_start(&all, 1, NULL);
     ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 3000, &t);
     nodes_until(&all, &all.node[1].requests, 2);
-    break_links(&all.node[0]);
+    node_break_links(&all.node[0]);
     all.node[1].is_frozen = true;
     nodes_until(&all, &t.done, 1);
     assert_int_equal(t.err, BT_ETIMEOUT);

@@ -1,0 +1,184 @@
+/* test/unit/test_rpc_end.c: how calls between nodes end that were given up, refused, or perhaps done by an earlier try. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "net/log.h"
+#include "rpc/rpc_internal.h"
+#include "rpc_nodes.h"
+
+/* ---- giving up, but not what is on its way ---- */
+
+static void an_abandoned_call_still_tells_an_answer_that_was_on_its_way(void **state)
+{
+    static const char *const roles[] = { "proxy", "chat" };
+    struct nodes all;
+    struct told t;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start_all(&all, NULL);
+    all.node[1].answers = NODE_PUSHED;
+    all.node[0].is_frozen = true; /* what it is sent lies there until it looks */
+    struct rpc_pending *p = ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 5000, &t);
+    while (all.node[1].requests == 0) {
+        net_loop_turn(all.node[0].loop, 0);
+        assert_int_equal(t.done, 0);
+        net_loop_turn(all.node[1].loop, 0);
+    }
+    nodes_for_ms(&all, 20); /* answered, and not yet read */
+    assert_int_equal(t.done, 0);
+    rpc_abandon(p);
+    all.node[0].is_frozen = false;
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_OK);
+    assert_int_equal(t.flags, RPC_FLAG_PUSHED);
+    assert_int_equal(t.len, 5);
+    assert_int_equal(all.node[0].rpc->peers->outstanding, 0);
+    nodes_deinit(&all);
+}
+
+static void an_abandoned_call_that_nobody_answers_ends_within_two_seconds(void **state)
+{
+    static const char *const roles[] = { "proxy", "user" };
+    struct nodes all;
+    struct told t;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start_all(&all, NULL);
+    all.node[1].answers = NODE_KEEPS;
+    struct rpc_pending *p = ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &t);
+    nodes_until(&all, &all.node[1].requests, 1);
+    rpc_abandon(p);
+    assert_int_equal(t.done, 0); /* not inside the call */
+    nodes_until(&all, &all.node[1].dead, 1); /* whoever serves it is told */
+    nodes_until(&all, &t.done, 1);
+    assert_int_not_equal(t.err, BT_OK);
+    assert_in_range(t.took_ms, 0, 2500);
+    nodes_for_ms(&all, 250);
+    assert_int_equal(all.node[1].requests, 1); /* not tried again */
+    assert_int_equal(t.done, 1);
+    assert_int_equal(all.node[0].rpc->peers->outstanding, 0);
+    nodes_deinit(&all);
+}
+
+static void an_abandoned_call_that_fails_is_not_tried_again(void **state)
+{
+    static const char *const roles[] = { "proxy", "user", "user" };
+    struct nodes all;
+    struct told t;
+    (void)state;
+    nodes_init(&all, 3, roles);
+    nodes_start_all(&all, NULL);
+    all.node[1].answers = all.node[2].answers = NODE_KEEPS;
+    struct rpc_pending *p = ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &t);
+    while (all.node[1].requests + all.node[2].requests == 0)
+        nodes_turn(&all);
+    rpc_abandon(p);
+    node_end_kept(&all.node[1], BT_EDOWN); /* on its way when the cancel comes */
+    node_end_kept(&all.node[2], BT_EDOWN);
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_EDOWN);
+    assert_in_range(t.took_ms, 0, 1000);
+    nodes_for_ms(&all, 250);
+    assert_int_equal(all.node[1].requests + all.node[2].requests, 1);
+    nodes_deinit(&all);
+}
+
+static void an_abandoned_call_that_was_not_sent_ends_at_once(void **state)
+{
+    static const char *const roles[] = { "proxy", "user" };
+    struct nodes all;
+    struct told waiting, pausing;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start(&all, 0, NULL);
+    struct rpc_pending *p = ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &waiting);
+    struct rpc_pending *q = ask(&all.node[0], RPC_GROUP_CREATE_GROUP, 1, 2, 60000, &pausing); /* listed nowhere */
+    rpc_abandon(p);
+    rpc_abandon(q);
+    assert_int_equal(waiting.done + pausing.done, 0);
+    nodes_until(&all, &waiting.done, 1);
+    nodes_until(&all, &pausing.done, 1);
+    assert_int_equal(waiting.err, BT_ECANCELLED);
+    assert_int_equal(pausing.err, BT_ECANCELLED);
+    assert_in_range(waiting.took_ms, 0, 500);
+    assert_in_range(pausing.took_ms, 0, 500);
+    nodes_for_ms(&all, 50);
+    assert_int_equal(waiting.done + pausing.done, 2);
+    nodes_deinit(&all);
+}
+
+/* ---- how often, and what is told then ---- */
+
+static void refusals_are_passed_on_after_five(void **state)
+{
+    static const char *const roles[] = { "proxy", "user" };
+    struct nodes all;
+    struct told t;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start_all(&all, NULL);
+    all.node[1].answers = NODE_FAILS;
+    all.node[1].err = BT_EDOWN;
+    ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 60000, &t);
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_EDOWN); /* that nothing was done is still so */
+    assert_int_equal(all.node[1].requests, 5);
+    assert_int_equal(all.node[1].resends, 0);
+    assert_in_range(t.took_ms, 0, 2000);
+    nodes_deinit(&all);
+}
+
+static void that_the_last_try_did_nothing_is_no_word_on_an_earlier_one(void **state)
+{
+    static const struct {
+        uint16_t method;
+        enum bt_err last, told;
+    } cases[] = {
+        { RPC_CHAT_SEND, BT_EBUSY, BT_EUNSURE },
+        { RPC_USER_UPDATE_PROFILE, BT_EDOWN, BT_EUNSURE },
+        { RPC_USER_GET_PROFILE, BT_EBUSY, BT_EBUSY }, /* reading does nothing anyway */
+    };
+    static const char *const roles[] = { "proxy", "user+chat" };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct nodes all;
+        struct told t;
+        nodes_init(&all, 2, roles);
+        nodes_start_all(&all, NULL);
+        all.node[1].answers = NODE_KEEPS;
+        ask(&all.node[0], cases[i].method, 1, 2, 60000, &t);
+        nodes_until(&all, &all.node[1].requests, 1);
+        all.node[1].answers = NODE_FAILS;
+        all.node[1].err = cases[i].last;
+        node_break_links(&all.node[1]);
+        nodes_until(&all, &t.done, 1);
+        assert_int_equal(t.err, cases[i].told);
+        assert_int_equal(all.node[1].requests, 1 + all.node[1].resends);
+        assert_true(all.node[1].resends > 0);
+        nodes_deinit(&all);
+    }
+}
+
+static void no_log(enum log_level level, const char *line, void *arg)
+{
+    (void)level;
+    (void)line;
+    (void)arg;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_abandoned_call_still_tells_an_answer_that_was_on_its_way),
+        cmocka_unit_test(an_abandoned_call_that_nobody_answers_ends_within_two_seconds),
+        cmocka_unit_test(an_abandoned_call_that_fails_is_not_tried_again),
+        cmocka_unit_test(an_abandoned_call_that_was_not_sent_ends_at_once),
+        cmocka_unit_test(refusals_are_passed_on_after_five),
+        cmocka_unit_test(that_the_last_try_did_nothing_is_no_word_on_an_earlier_one),
+    };
+    log_set_sink(no_log, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
