@@ -121,6 +121,19 @@ static void read_settings(struct proxy *proxy)
     proxy->guest_limits.net.in_max_bytes = GUEST_FRAME_MAX + RPC_LENGTH_SIZE;
 }
 
+/* A message of the longest body, and what comes with it, must fit in a frame. */
+static enum bt_err check_frame(const struct proxy *proxy, char *why, size_t why_size)
+{
+    enum { BESIDE_BODY = 1024 };
+    long long body = conf_int(proxy->env.conf, "chat", "body_max");
+
+    if (body + BESIDE_BODY <= proxy->limits.max_frame_bytes)
+        return BT_OK;
+    snprintf(why, why_size, "[proxy] max_frame_bytes = %u has no room for [chat] body_max = %lld: set it to at least %lld",
+             (unsigned)proxy->limits.max_frame_bytes, body, body + BESIDE_BODY);
+    return BT_EINVAL;
+}
+
 static bool is_loopback(const char *address)
 {
     return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]", 5) == 0;
@@ -166,7 +179,7 @@ static enum bt_err proxy_start(const struct role_env *env, void **self_out, char
     err = net_trusted_parse(conf_str(env->conf, "proxy", "trusted"), &proxy->trusted);
     if (err != BT_OK)
         snprintf(why, why_size, "[proxy] trusted = %s: not a list like 127.0.0.1, 10.0.0.0/8", conf_str(env->conf, "proxy", "trusted"));
-    else
+    else if ((err = check_frame(proxy, why, why_size)) == BT_OK)
         err = listen_for_clients(proxy, why, why_size);
     if (err != BT_OK) {
         net_trusted_free(proxy->trusted);

@@ -72,3 +72,9 @@ def test_a_bad_list_stops_the_start(make_server, trusted):
     server = make_server({"proxy.trusted": trusted}, start=False)
     done = server.run()
     assert done.returncode != 0 and "[proxy] trusted" in done.stderr
+
+
+def test_a_frame_without_room_for_a_body_stops_the_start(make_server):
+    server = make_server({"chat.body_max": "200000"}, start=False)
+    done = server.run()
+    assert done.returncode != 0 and "[proxy] max_frame_bytes = 131072 has no room for [chat] body_max = 200000" in done.stderr
