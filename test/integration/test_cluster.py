@@ -14,10 +14,10 @@ from collections import Counter
 import pytest
 
 from client import SLOW, msg_id, wait_until
-from cluster import Backends
+from cluster import COUNTS, Backends
 from node import NodeClient
 from server import Server
-from test_cli import Person
+from test_cli import CLI, Person
 from traffic import Traffic
 from wire import NOT_DONE, PERHAPS, RESEND, ROOT, key_of
 
@@ -456,6 +456,9 @@ def test_make_cluster_serves_two_clients_at_two_units_and_leaves_nothing(made_cl
     bob.run("send", "--group", group, "hello from the other unit")
     assert [m["body"] for m in bob.json("history", "alice") if m["kind"] == "text"] == ["missed 0", "missed 1", "missed 2"]
     assert alice.json("history", "--group", group)[-1]["body"] == "hello from the other unit"
+    admin = re.search(r"bytetalk-cli (admin nodes --config \S+ --node \S+)", said)[1]
+    nodes = subprocess.run([CLI, *admin.split()], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert all(f"unit{u}-{role}-{i}" in nodes for u in (1, 2) for role, n in COUNTS.items() for i in range(1, n + 1)), nodes
     pids = [int(p) for p in re.findall(r"\bpid (\d+)", said)]
     assert len(pids) == 26 and all(os.path.exists(f"/proc/{p}") for p in pids), said
     process.send_signal(signal.SIGINT)
