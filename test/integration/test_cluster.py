@@ -47,6 +47,7 @@ def start_extra():
         started.append(extra(*args, **kw).start())
         return started[-1]
 
+    start.made = started
     yield start
     for s in started:
         if s.is_alive():
@@ -208,6 +209,36 @@ def test_a_node_that_stands_still_is_passed_over(make_cluster, start_extra, figu
     chat.process.send_signal(signal.SIGCONT)
     traffic.run(1).finish()
     traffic.check(c)
+
+
+def test_nodes_are_added_and_drained_without_a_failed_send(make_cluster, start_extra, figure):
+    """chat 1 -> 3 -> 1 and user 1 -> 2 -> 1, under load."""
+    c = make_cluster(units=1, counts={"chat": 1})
+    traffic = Traffic.of_pairs(c, 10)
+    callers = Callers(c, c.proxies, window=2)
+    traffic.run(1)
+    for role in ("chat", "chat", "user"):
+        new = start_extra(c, role)
+        wait_until(lambda: any(e.startswith(f"unit1/{role}/") for e in registered(c)), what="it is registered")
+        for _ in range(10):
+            traffic.run(0.1)
+            callers.run(0.05)
+        assert received(new.nodes) > 2000, f"the new {role} node got no work"
+    extras = start_extra.made
+    for s in extras:
+        s.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        while s.is_alive():
+            traffic.run(0.1)
+            callers.run(0.05)
+            assert time.monotonic() < began + 15 * SLOW, s.log
+        assert s.wait_end() == 0
+    traffic.run(1).finish()
+    callers.finish()
+    refused = sum((Counter(t.refused) for t in traffic.talkers), Counter())
+    figure("chat 1 -> 3 -> 1, user 1 -> 2 -> 1: sends that failed", sum(refused.values()), 0, "")
+    figure("... other calls that failed", sum(callers.failed.values()), 0, "")
+    figure("... messages, none lost or twice", traffic.check(c), unit="")
 
 
 def test_a_whole_unit_is_killed_and_the_other_serves(make_cluster, figure):
