@@ -178,6 +178,12 @@ class Traffic:
             self.step(may_send=False)
         return self
 
+    def move(self, n):
+        """Let n of them come in through another door."""
+        for t in self.talkers[:n]:
+            t._broke()
+        return self
+
     # ---- what they saw
 
     def acked(self):
