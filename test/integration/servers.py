@@ -54,9 +54,9 @@ def wait_ready(cond, what, deadline=30.0, step=0.01):
         time.sleep(step)
 
 
-def _die_with_parent():
-    _libc.prctl(1, signal.SIGKILL)   # PR_SET_PDEATHSIG
-    os.setpgid(0, 0)                 # Control-C is for us, who end it in order
+def _die_with_parent(signum=signal.SIGKILL):
+    _libc.prctl(1, signum)   # PR_SET_PDEATHSIG
+    os.setpgid(0, 0)         # Control-C is for us, who end it in order
 
 
 class Program:
@@ -64,6 +64,7 @@ class Program:
 
     name = "server"
     stop_signal = signal.SIGTERM
+    death_signal = signal.SIGKILL   # sent by the kernel when we die
 
     def __init__(self, directory):
         self.dir = str(directory)
@@ -97,7 +98,7 @@ class Program:
         assert self.process is None
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command(), cwd=self.dir, env=self.environ(), stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, preexec_fn=_die_with_parent)
+                                            stderr=log, preexec_fn=lambda: _die_with_parent(self.death_signal))
         return self
 
     def wait(self, deadline=30.0):
@@ -121,6 +122,10 @@ class Program:
 
     def _gone(self):
         self.process.wait()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)   # what it started and left
+        except ProcessLookupError:
+            pass
         self.process = None
 
     def stop(self, deadline=10):
@@ -366,6 +371,7 @@ class Nginx(Program):
     """A stream proxy in front of several addresses, which it tells who really connects. One that refuses is passed over."""
 
     name = "nginx"
+    death_signal = signal.SIGTERM   # of a master that was killed the workers would stay
 
     def __init__(self, directory, targets):
         super().__init__(directory)

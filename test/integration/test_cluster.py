@@ -479,6 +479,13 @@ def made_cluster():
     p.wait(60)
 
 
+def group_of(pid):
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
 def test_make_cluster_serves_two_clients_at_two_units_and_leaves_nothing(made_cluster, tmp_path):
     process, said = made_cluster
     doors = re.findall(r"--state (\S+)/(\w+)\s+-s (\S+) ", said)
@@ -499,8 +506,11 @@ def test_make_cluster_serves_two_clients_at_two_units_and_leaves_nothing(made_cl
     nodes = subprocess.run([CLI, *admin.split()], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
     assert all(f"unit{u}-{role}-{i}" in nodes for u in (1, 2) for role, n in COUNTS.items() for i in range(1, n + 1)), nodes
     pids = [int(p) for p in re.findall(r"\bpid (\d+)", said)]
+    groups = {os.getpgid(p) for p in pids}
     assert len(pids) == 26 and all(os.path.exists(f"/proc/{p}") for p in pids), said
     process.send_signal(signal.SIGINT)
     rest = process.stdout.read()
     assert process.wait(60) == 0 and "All is down." in rest, rest
     assert not [p for p in pids if os.path.exists(f"/proc/{p}")]
+    wait_until(lambda: not [p for p in filter(str.isdigit, os.listdir("/proc")) if group_of(int(p)) in groups], 5,
+               "what the servers started has ended too")
