@@ -8,7 +8,7 @@ import test_methods
 import test_peer
 from wire import METHODS, seen
 
-# Nodes need no proof as long as they listen on loopback addresses only.
+# Not reached from Python:
 NOT_YET = {("NodeProve", "FAILED_PRECONDITION")}   # two nodes that dial each other at once: test/unit/test_node_proof.c
 
 
