@@ -2,12 +2,14 @@
 import hashlib
 import hmac
 import os
+import socket
 import struct
 import time
 
 import pytest
 
 from node import NodeClient
+from test_peer import low_port
 from wire import GROUP, METHODS
 
 SECRET = b"a secret of more than sixteen bytes"
@@ -47,6 +49,23 @@ def test_who_knows_the_secret_is_served(guarded):
     assert d.greet().proof == d.proof(b"bytetalk node accept. 1"), "the other side proves itself too"
     d.ok("NodeProve", proof=dialler_proof(d))
     assert d.ok("EndedSince", since_ms=0).now_ms > 0
+
+
+def test_of_two_dialled_at_once_the_one_of_the_smaller_address_stays(make_server, tmp_path):
+    path = tmp_path / "secret"
+    path.write_bytes(SECRET)
+    path.chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as mute:   # takes the server's connection, and says nothing on it
+        address = "127.0.0.1:%d" % mute.getsockname()[1]
+        server = make_server({"rpc.local": "socket", "node.secret_file": str(path), "node.listen": f"127.0.0.1:{low_port()}",
+                              "registry.nodes": f"chat@{address}"}, mode="direct", roles="proxy,user,friend,group,offline")
+        ann = server.user("ann")
+        ann.start("Send", target=1, client_msg_id=1, body=b"x")
+        with mute.accept()[0]:
+            d = Dialler(server, address)
+            d.greet()
+            d.refused("FAILED_PRECONDITION", "NodeProve", proof=dialler_proof(d))
+            d.wait_closed()
 
 
 @pytest.mark.parametrize("name", ["EndedSince", "Login", "Send", "Apply", "NodePing", "AdminNodes"])
