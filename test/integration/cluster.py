@@ -123,10 +123,10 @@ class Unit(Server):
             served = re.search(r" info (\S+) node: ready .*clients=(\S+) nodes=(\S+)", line)
             if started:
                 role, number, pid = started.groups()
-                nodes[role, int(number)] = int(pid)
-                ready.pop(f"{self.name}-{role}-{number}", None)
+                nodes[role, int(number)] = int(pid)   # written by the unit: perhaps after the node's own first lines
             elif ended:
                 nodes.pop((ended[1], int(ended[2])), None)
+                ready.pop(f"{self.name}-{ended[1]}-{ended[2]}", None)
             elif served:
                 ready[served[1]] = served[2], served[3]
         made = []
