@@ -1,7 +1,8 @@
 """The real servers that a cluster leans on, started from Debian's packages: ZooKeeper, Redis, MariaDB, nginx.
 
-Each runs in the foreground as a child of this process, in a scratch directory, on loopback and on a port of its own, and
-dies with it. They can be killed, frozen and started again on what they had; for `make cluster` and for the tests.
+Each runs in the foreground as a child of this process, in a scratch directory, and dies with it: on loopback and on a port
+of its own, or with a `place`, a Host of netns.py, there and on that host's address. They can be killed, frozen and started
+again on what they had; for `make cluster` and for the tests.
 """
 import ctypes
 import os
@@ -66,10 +67,31 @@ class Program:
     stop_signal = signal.SIGTERM
     death_signal = signal.SIGKILL   # sent by the kernel when we die
 
-    def __init__(self, directory):
+    def __init__(self, directory, place=None, port=None):
         self.dir = str(directory)
         self.process = None
+        self.place = place
+        self.address = place.address if place else LOOPBACK
+        self.port = port or free_port()
         os.makedirs(self.dir, exist_ok=True)
+
+    @property
+    def host(self):
+        """Where it serves, as the nodes' settings name it."""
+        return f"{self.address}:{self.port}"
+
+    @property
+    def bound(self):
+        """The address to listen at: on a host of its own nobody else is there."""
+        return "0.0.0.0" if self.place else LOOPBACK
+
+    def within(self, argv):
+        """The command as it runs where the server runs."""
+        return self.place.command(argv) if self.place else argv
+
+    def connect(self, timeout=0.5):
+        """From the server's own host, so that no cut between hosts is in the way."""
+        return self.place.connect(self.port, timeout=timeout) if self.place else socket.create_connection((LOOPBACK, self.port), timeout)
 
     def command(self):
         raise NotImplementedError
@@ -97,7 +119,7 @@ class Program:
         """Start it and do not wait."""
         assert self.process is None
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command(), cwd=self.dir, env=self.environ(), stdin=subprocess.DEVNULL, stdout=log,
+            self.process = subprocess.Popen(self.within(self.command()), cwd=self.dir, env=self.environ(), stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, preexec_fn=lambda: _die_with_parent(self.death_signal))
         return self
 
@@ -152,19 +174,18 @@ class Program:
 class ZooKeeperMember(Program):
     name = "ZooKeeper"
 
-    def __init__(self, directory, number, members):
-        super().__init__(directory)
+    def __init__(self, directory, number, members, place=None, port=None):
+        super().__init__(directory, place, port)
         self.number = number
-        self.port = free_port()
         self.peer_ports = free_port(2)
         self.members = members
 
     def command(self):
         lines = ["tickTime=500", "minSessionTimeout=1000", "maxSessionTimeout=60000", "initLimit=10", "syncLimit=4",
-                 f"dataDir={self.dir}", f"clientPort={self.port}", f"clientPortAddress={LOOPBACK}", "admin.enableServer=false",
+                 f"dataDir={self.dir}", f"clientPort={self.port}", f"clientPortAddress={self.bound}", "admin.enableServer=false",
                  "4lw.commands.whitelist=*", "maxClientCnxns=0"]
         if len(self.members) > 1:
-            lines += [f"server.{m.number}={LOOPBACK}:{m.peer_ports}:{m.peer_ports + 1}" for m in self.members]
+            lines += [f"server.{m.number}={m.address}:{m.peer_ports}:{m.peer_ports + 1}" for m in self.members]
         with open(os.path.join(self.dir, "zoo.cfg"), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
         with open(os.path.join(self.dir, "myid"), "w", encoding="utf-8") as f:
@@ -176,7 +197,7 @@ class ZooKeeperMember(Program):
     def ask(self, word):
         """The answer to one of ZooKeeper's four-letter words; empty when it does not serve."""
         try:
-            with socket.create_connection((LOOPBACK, self.port), 0.5) as s:
+            with self.connect() as s:
                 s.settimeout(1)
                 s.sendall(word.encode())
                 data = b""
@@ -195,12 +216,21 @@ class ZooKeeperMember(Program):
 
 
 class ZooKeeper:
-    """An ensemble."""
+    """An ensemble; with `places`, of one member on each."""
 
-    def __init__(self, directory, size=3):
+    def __init__(self, directory, size=3, places=None, port=None):
         self.members = []
-        self.members += [ZooKeeperMember(os.path.join(str(directory), str(i + 1)), i + 1, self.members) for i in range(size)]
-        self.hosts = ",".join(f"{LOOPBACK}:{m.port}" for m in self.members)
+        for i, place in enumerate(places or [None] * size):
+            self.members.append(ZooKeeperMember(os.path.join(str(directory), str(i + 1)), i + 1, self.members, place, port))
+
+    @property
+    def host(self):
+        """Where its members serve."""
+        return ",".join(m.host for m in self.members)
+
+    @property
+    def hosts(self):
+        return self.host
 
     def spawn(self):
         for m in self.members:
@@ -237,23 +267,21 @@ class ZooKeeper:
 class Redis(Program):
     name = "Redis"
 
-    def __init__(self, directory, replica_of=None, databases=256):
-        super().__init__(directory)
-        self.port = free_port()
-        self.host = f"{LOOPBACK}:{self.port}"
+    def __init__(self, directory, replica_of=None, databases=256, place=None, port=None):
+        super().__init__(directory, place, port)
         self.replica_of, self.databases = replica_of, databases
 
     def command(self):
-        options = ["--port", self.port, "--bind", LOOPBACK, "--dir", self.dir, "--save", "", "--appendonly", "no",
+        options = ["--port", self.port, "--bind", self.bound, "--protected-mode", "no", "--dir", self.dir, "--save", "", "--appendonly", "no",
                    "--databases", self.databases, "--repl-diskless-sync-delay", 0]
         if self.replica_of:
-            options += ["--replicaof", LOOPBACK, self.replica_of.port]
+            options += ["--replicaof", self.replica_of.address, self.replica_of.port]
         return ["redis-server", *map(str, options)]
 
     def ask(self, *words):
         """The answer as text; None when nobody answers."""
-        p = subprocess.run(["redis-cli", "-h", LOOPBACK, "-p", str(self.port), *map(str, words)], capture_output=True, text=True,
-                           timeout=10, check=False)
+        p = subprocess.run(self.within(["redis-cli", "-h", LOOPBACK, "-p", str(self.port), *map(str, words)]), capture_output=True,
+                           text=True, timeout=10, check=False)
         return p.stdout.strip() if p.returncode == 0 else None
 
     def is_ready(self):
@@ -276,11 +304,9 @@ class MariaDB(Program):
     name = "MariaDB"
     user, password = "bytetalk", "a password of the tests"
 
-    def __init__(self, directory, number=1, replica_of=None, is_waited=False):
-        super().__init__(directory)
+    def __init__(self, directory, number=1, replica_of=None, is_waited=False, place=None, port=None):
+        super().__init__(directory, place, port)
         self.number, self.replica_of, self.is_waited = number, replica_of, is_waited
-        self.port = free_port()
-        self.host = f"{LOOPBACK}:{self.port}"
         self.socket = os.path.join(self.dir, "socket")
         if len(self.socket) > 100:   # 107 bytes are the most
             self.socket = f"/tmp/bytetalk-{os.getpid()}-{self.port}.sock"
@@ -306,7 +332,7 @@ class MariaDB(Program):
     def command(self):
         self.install()
         return ["mariadbd", "--no-defaults", *self._user(), f"--datadir={self.data}", f"--socket={self.socket}",
-                f"--pid-file={self.dir}/pid", f"--port={self.port}", f"--bind-address={LOOPBACK}", "--skip-name-resolve",
+                f"--pid-file={self.dir}/pid", f"--port={self.port}", f"--bind-address={self.bound}", "--skip-name-resolve",
                 "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=64M", "--performance-schema=OFF", "--max-connections=400",
                 "--innodb-flush-log-at-trx-commit=1", "--log-bin=bin", "--sync-binlog=1", "--binlog-format=ROW",
                 f"--server-id={self.number}", "--log-slave-updates=ON", "--slave-net-timeout=5", "--rpl-semi-sync-slave-enabled=ON",
@@ -341,18 +367,19 @@ class MariaDB(Program):
 
     def replicate(self):
         """After both have started: follow the primary, from its first statement on."""
-        self.sql(f"CHANGE MASTER TO master_host='{LOOPBACK}', master_port={self.replica_of.port}, master_user='replica', "
+        self.sql(f"CHANGE MASTER TO master_host='{self.replica_of.address}', master_port={self.replica_of.port}, master_user='replica', "
                  f"master_password='{self.password}', master_connect_retry=1, master_use_gtid=slave_pos; START SLAVE")
         wait_ready(lambda: self.replica_of.status("Rpl_semi_sync_master_clients") == "1",
                    lambda: f"MariaDB's replica follows: {self.sql('SHOW SLAVE STATUS')}")
 
     def make_users(self):
         """Before a replica follows, so while nothing waits for one."""
+        whence = "%" if self.place else LOOPBACK
         self.sql("SET GLOBAL rpl_semi_sync_master_enabled=OFF;"
-                 f"CREATE USER '{self.user}'@'{LOOPBACK}' IDENTIFIED BY '{self.password}';"
-                 f"GRANT ALL ON `bytetalk%`.* TO '{self.user}'@'{LOOPBACK}';"
-                 f"CREATE USER 'replica'@'{LOOPBACK}' IDENTIFIED BY '{self.password}';"
-                 f"GRANT REPLICATION SLAVE ON *.* TO 'replica'@'{LOOPBACK}';"
+                 f"CREATE USER '{self.user}'@'{whence}' IDENTIFIED BY '{self.password}';"
+                 f"GRANT ALL ON `bytetalk%`.* TO '{self.user}'@'{whence}';"
+                 f"CREATE USER 'replica'@'{whence}' IDENTIFIED BY '{self.password}';"
+                 f"GRANT REPLICATION SLAVE ON *.* TO 'replica'@'{whence}';"
                  f"SET GLOBAL rpl_semi_sync_master_enabled={'ON' if self.is_waited else 'OFF'}")
 
     def promote(self):
@@ -373,11 +400,9 @@ class Nginx(Program):
     name = "nginx"
     death_signal = signal.SIGTERM   # of a master that was killed the workers would stay
 
-    def __init__(self, directory, targets):
-        super().__init__(directory)
+    def __init__(self, directory, targets, place=None, port=None):
+        super().__init__(directory, place, port)
         self.targets = list(targets)
-        self.port = free_port()
-        self.host = f"{LOOPBACK}:{self.port}"
 
     def configure(self):
         servers = "".join(f"        server {t} weight=1 max_fails=1 fail_timeout=5s;\n" for t in self.targets)
@@ -386,7 +411,7 @@ class Nginx(Program):
                     f"daemon off;\npid {self.dir}/nginx.pid;\nerror_log {self.dir}/error.log;\nworker_processes 1;\n"
                     "worker_rlimit_nofile 8192;\nevents {\n    worker_connections 4000;\n}\n"
                     f"stream {{\n    upstream bytetalk {{\n{servers}    }}\n"
-                    f"    server {{\n        listen {self.host} backlog=1024;\n        proxy_pass bytetalk;\n        proxy_protocol on;\n"
+                    f"    server {{\n        listen {self.bound}:{self.port} backlog=1024;\n        proxy_pass bytetalk;\n        proxy_protocol on;\n"
                     "        proxy_connect_timeout 1s;\n        proxy_timeout 10m;\n        tcp_nodelay on;\n    }\n}\n")
 
     def command(self):
@@ -395,7 +420,7 @@ class Nginx(Program):
 
     def is_ready(self):
         try:
-            socket.create_connection((LOOPBACK, self.port), 0.5).close()
+            self.connect().close()
         except OSError:
             return False
         return True

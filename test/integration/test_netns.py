@@ -9,6 +9,7 @@ import time
 import pytest
 from client import SLOW, wait_until
 from netns import Network, sweep
+from servers import MariaDB, Nginx, Redis, ZooKeeper
 
 pytestmark = pytest.mark.skipif(Network.missing() != "", reason=f"network namespaces: {Network.missing()}")
 
@@ -177,3 +178,32 @@ def test_twenty_five_hosts_come_up_quickly(net, figure):
     figure("25 hosts in namespaces", time.monotonic() - began, 3)
     assert len({h.address for h in hosts}) == 25
     wait_until(lambda: link(hosts[0], hosts[-1]), 5 * SLOW, "the last is reached")
+
+
+def test_the_servers_run_on_hosts_of_their_own(net, tmp_path):
+    hosts = [net.host(name) for name in ("zookeeper1", "zookeeper2", "zookeeper3", "redis1", "redis2", "mariadb1", "mariadb2", "nginx")]
+    zookeeper = ZooKeeper(tmp_path / "zookeeper", places=hosts[:3], port=2181)
+    redis = Redis(tmp_path / "redis1", place=hosts[3])
+    redis_replica = Redis(tmp_path / "redis2", replica_of=redis, place=hosts[4])
+    mariadb = MariaDB(tmp_path / "mariadb1", 1, is_waited=True, place=hosts[5])
+    mariadb_replica = MariaDB(tmp_path / "mariadb2", 2, replica_of=mariadb, place=hosts[6])
+    nginx = Nginx(tmp_path / "nginx", [redis.host], place=hosts[7])
+    programs = [*zookeeper.members, redis, redis_replica, mariadb, mariadb_replica, nginx]
+    try:
+        for p in programs:
+            p.spawn()
+        for p in programs:
+            p.wait()
+        assert zookeeper.host == ",".join(f"{h.address}:2181" for h in hosts[:3])
+        assert zookeeper.leader().mode() == "leader"
+        mariadb.make_users()
+        mariadb_replica.replicate()
+        for p in programs:
+            address, port = p.host.split(":")
+            assert address == p.place.address
+            socket.create_connection((address, int(port)), 5).close()
+        hosts[3].cut(net.here)
+        assert redis.ask("ping") == "PONG", "it is asked from its own host"
+    finally:
+        for p in programs:
+            p.kill()
