@@ -34,27 +34,27 @@ enum history_type {
  */
 #define HISTORY_BAD_BODY UINT64_MAX
 
-enum history_inbox { HISTORY_KEEP = 1, HISTORY_FRESH };
+enum history_inbox { HISTORY_KEEP = 1, HISTORY_FRESH, HISTORY_NONE }; /* NONE: only calls, is handed no messages, never SYNCED */
 enum history_phase { HISTORY_SETUP = 1, HISTORY_LOAD, HISTORY_QUIET, HISTORY_FINAL, HISTORY_END };
 
 enum history_what {
-    HISTORY_REGISTER = 1,
+    HISTORY_REGISTER = 1,  /* device 0; DONE has user */
     HISTORY_LOGIN,
     HISTORY_SEND,          /* target */
     HISTORY_EDIT,          /* target, refers */
     HISTORY_RECALL,        /* target, refers */
     HISTORY_SIGNAL,        /* target */
-    HISTORY_MARK_READ,     /* target, seq */
-    HISTORY_HISTORY,       /* target, seq: from */
+    HISTORY_MARK_READ,     /* target, seq; DONE at once, always BT_UNSURE: the library confirms on its own */
+    HISTORY_HISTORY,       /* target, seq: from, refers: at most so many rows; DONE has seq: head, refers: first seq, id: rows */
     HISTORY_LIST,          /* conversations with marks */
     HISTORY_FRIEND,        /* user; status: enum bt_friend_action */
     HISTORY_GROUP_CREATE,  /* DONE has target */
-    HISTORY_GROUP_JOIN,    /* target */
+    HISTORY_GROUP_JOIN,    /* target; DONE has id: 1 when it was only asked for */
     HISTORY_GROUP_LEAVE,
     HISTORY_GROUP_INVITE,  /* target, user */
     HISTORY_GROUP_KICK,
-    HISTORY_GROUP_MUTE,
-    HISTORY_GROUP_ROLE,
+    HISTORY_GROUP_MUTE,    /* likewise; seq: until, in ms since 1970; 0: may write again */
+    HISTORY_GROUP_ROLE,    /* likewise; status: enum bt_role */
     HISTORY_GROUP_DISBAND,
 };
 
