@@ -13,7 +13,7 @@ static const struct question {
     { "nodes", "", "List the nodes: roles, addresses, load, and who is passed over.", 0, 0, admin_nodes },
     { "ring", "[add | del ADDRESS [WEIGHT]]", "Show the chat nodes' shares of the ring; what a change would move, without making it.", 0, 3, admin_ring },
     { "sessions", "USER", "List a user's sessions, and where he is connected.", 1, 1, admin_sessions },
-    { "owner", "USER USER | GROUP", "Show which chat node owns a conversation.", 1, 2, admin_owner },
+    { "owner", "USER USER | GROUP | -", "Show which chat node owns a conversation; -: each line of the input.", 1, 2, admin_owner },
     { "drain", "NODE", "Let a node (its name or address) finish what it has begun and end, as SIGTERM does.", 1, 1, admin_drain },
 };
 

@@ -122,16 +122,16 @@ static enum cli_exit user_id_of(struct admin *a, const char *word, uint64_t *out
     return CLI_OK;
 }
 
-/* The conversation's key, as the store has it. */
-static enum cli_exit key_of(struct admin *a, AdminOwnerRequest *req)
+/* The conversation's key, as the store has it. other NULL: a group. */
+static enum cli_exit key_of(struct admin *a, const char *one, const char *other, AdminOwnerRequest *req)
 {
     uint64_t x, y;
 
-    if (a->argc == 2)
-        return parse_id(a->argv[1], true, &req->hi) ? CLI_OK : admin_usage(a, "A group is its number, like #12; a conversation of two needs both.");
-    enum cli_exit code = user_id_of(a, a->argv[1], &x);
+    if (!other)
+        return parse_id(one, true, &req->hi) ? CLI_OK : admin_usage(a, "A group is its number, like #12; a conversation of two needs both.");
+    enum cli_exit code = user_id_of(a, one, &x);
     if (code == CLI_OK)
-        code = user_id_of(a, a->argv[2], &y);
+        code = user_id_of(a, other, &y);
     if (code != CLI_OK)
         return code;
     if (x == y)
@@ -164,11 +164,11 @@ static void print_owner(const struct admin *a, const AdminOwnerRequest *key, con
     admin_table_end(&t);
 }
 
-enum cli_exit admin_owner(struct admin *a)
+static enum cli_exit show_owner(struct admin *a, const char *one, const char *other)
 {
     AdminOwnerRequest req = { .hi = 0 };
     AdminOwnerReply reply = { 0 };
-    enum cli_exit code = key_of(a, &req);
+    enum cli_exit code = key_of(a, one, other, &req);
 
     if (code == CLI_OK)
         code = admin_call(a->link, RPC_NODE_ADMIN_OWNER, &req, &reply);
@@ -182,4 +182,28 @@ enum cli_exit admin_owner(struct admin *a)
     }
     admin_done(RPC_NODE_ADMIN_OWNER, &reply);
     return code;
+}
+
+/* "-": each line of the input is a conversation. */
+static enum cli_exit show_owners(struct admin *a)
+{
+    static const char blanks[] = " \t\r\n";
+    enum cli_exit code = CLI_OK;
+    char *line = NULL, *rest;
+    size_t size = 0;
+
+    while (code == CLI_OK && getline(&line, &size, stdin) >= 0) {
+        char *one = strtok_r(line, blanks, &rest), *other = strtok_r(NULL, blanks, &rest);
+        if (one)
+            code = strtok_r(NULL, blanks, &rest) ? admin_usage(a, "A line names one conversation.") : show_owner(a, one, other);
+    }
+    free(line);
+    return code;
+}
+
+enum cli_exit admin_owner(struct admin *a)
+{
+    if (a->argc == 2 && strcmp(a->argv[1], "-") == 0)
+        return show_owners(a);
+    return show_owner(a, a->argv[1], a->argc > 2 ? a->argv[2] : NULL);
 }

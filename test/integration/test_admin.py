@@ -33,17 +33,18 @@ class Admin:
     def __init__(self, directory, *options):
         self.dir, self.options, self.errors = str(directory), list(options), ""
 
-    def run(self, *words, code=0):
+    def run(self, *words, code=0, told=""):
+        """`told`: what stands in its input."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("BYTETALK_")}
-        done = subprocess.run([CLI, "admin", *self.options, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        done = subprocess.run([CLI, "admin", *self.options, *words], input=told, capture_output=True, text=True,
                               cwd=self.dir, env={**env, "LC_ALL": "C.UTF-8", "TZ": "UTC"}, timeout=30 * SLOW)
         assert not any(f in done.stderr for f in FAULTS), done.stderr
         assert done.returncode == code, (words, done)
         self.errors = done.stderr
         return done.stdout
 
-    def json(self, *words):
-        return [json.loads(line) for line in self.run("--json", *words).splitlines()]
+    def json(self, *words, told=""):
+        return [json.loads(line) for line in self.run("--json", *words, told=told).splitlines()]
 
 
 @pytest.fixture
@@ -132,6 +133,10 @@ def test_who_owns_a_conversation(alone):
     admin.run("owner", ann.name, ann.name, code=2)
     admin.run("owner", ann.name, code=2)
     admin.run("owner", "nobody-by-this-name", ann.name, code=1)
+    many = admin.json("owner", "-", told=f"#12\n\n{ann.name} #{ben.user_id}\n")
+    assert [(o["hi"], o["lo"]) for o in many] == [(12, 0), (owner["hi"], owner["lo"])]
+    assert admin.run("owner", "-") == ""
+    admin.run("owner", "-", told="#1 #2 #3\n", code=2)
 
 
 def test_draining_finishes_what_was_begun_and_ends(alone):

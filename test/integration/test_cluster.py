@@ -17,12 +17,13 @@ from client import SLOW, msg_id, wait_until
 from cluster import COUNTS, Backends
 from node import NodeClient
 from server import Server
+from test_admin import Admin
 from test_cli import CLI, Person
 from traffic import Traffic
 from wire import NOT_DONE, PERHAPS, RESEND, ROOT, key_of
 
 SESSION_S = 4           # [registry] session_ms
-AWAY_S = 30 if os.environ.get("BYTETALK_LONG") else 8   # how long ZooKeeper is gone
+AWAY_S = 30             # how long ZooKeeper is gone
 
 
 @pytest.fixture(scope="module")
@@ -318,20 +319,40 @@ def test_zookeepers_leader_is_killed_then_all_of_it_stopped(make_cluster, own_ba
 
     stopped = time.monotonic()
     ensemble.kill()
-    traffic.run(AWAY_S / 2)
+    others = Callers(c, c.proxies, window=1)
+    traffic.run(AWAY_S / 3)
     figure("ZooKeeper gone: the longest without an answer", traffic.silence(stopped), 2)
     killed = time.monotonic()
     chat.kill()
-    traffic.run(AWAY_S / 2)
+    new = extra(c, "user")
+    start_extra.made.append(new)
+    new.spawn()   # it has to wait
+    for _ in range(20):
+        traffic.run(AWAY_S / 60)
+        others.run(0.05)
     traffic.run_until(lambda: traffic.all_back(killed), what="everybody writes again")
     figure("... a chat node killed meanwhile: the longest without an answer", traffic.silence(killed), 2)
+    late = [c.user("late", address=door) for door in c.proxies]   # they register, log in and write
+    for x in late:
+        assert x.send(late[0].user_id, "nobody is in charge") > 0
+    traffic.run(max(0, stopped + AWAY_S - time.monotonic()))
+    others.finish()
+    figure("... other calls that failed", sum(others.failed.values()), 0, "")
+    figure("... gone for", time.monotonic() - stopped)
+    assert new.is_alive(), new.log
     ensemble.start()
     back = time.monotonic()
     gone = {e for e in everybody if e.startswith("unit2/chat/") and "unit2-chat-" not in e}
     assert len(gone) == 1
-    took = traffic.run_until(lambda: set(registered(c)) == everybody - gone, 30, "all are registered again, and only they")
-    figure("... all are registered again, after its return", took, SESSION_S + 3)
+
+    def joined():
+        return set(registered(c)) - everybody
+
+    took = traffic.run_until(lambda: set(registered(c)) - joined() == everybody - gone and len(joined()) == 1, 30,
+                             "all are registered again, and only they, and the new one")
+    figure("... all are registered again, after its return, and a new one is", took, SESSION_S + 3)
     figure("... the longest without an answer since", traffic.silence(back), 2)
+    assert joined().pop().startswith("unit1/user/")
     traffic.finish()
     traffic.check(c)
 
@@ -405,17 +426,27 @@ ROUNDS = 20
 class OwnerLoad:
     """A node that believes that another one owns all of some conversations."""
 
-    def __init__(self, address, pairs):
+    def __init__(self, address, pairs, rounds=ROUNDS, method="Send", window=64, **fields):
         self.node, self.open = NodeClient(address), {}
-        self.todo = [(a, b, msg_id(), 0) for _ in range(ROUNDS) for a, b in random.sample(pairs, len(pairs))]
+        self.pairs, self.todo = pairs, []
+        for _ in range(rounds):
+            self.add_round()
         self.acked, self.said = {}, Counter()
+        self.method, self.window, self.fields = method, window, fields
+
+    def add_round(self):
+        self.todo[:0] = [(a, b, msg_id(), 0) for a, b in random.sample(self.pairs, len(self.pairs))]
 
     def step(self):
-        while self.todo and len(self.open) < 64:
+        while self.todo and len(self.open) < self.window:
             a, b, cmid, flags = item = self.todo.pop()
-            call = self.node.start("Send", caller=a, target=b, client_msg_id=cmid, body=b"one of two", flags=flags, timeout_ms=5000)
+            call = self.node.start(self.method, caller=a, target=b, client_msg_id=cmid, body=b"one of two", flags=flags, timeout_ms=5000,
+                                   **self.fields)
             self.open[call] = item
         self.node.pump(0.01)
+        self.take()
+
+    def take(self):
         for call in [x for x in self.open if x.reply is not None]:
             a, b, cmid, _ = self.open.pop(call)
             self.said[call.reply.status] += 1
@@ -430,13 +461,25 @@ class OwnerLoad:
         return not self.todo and not self.open
 
 
+def check_rows(cluster):
+    """All logs as the database has them: {key: {id: seq}}. No gap, nothing twice."""
+    database = cluster.settings["store.url"].rsplit("/", 1)[1]
+    logs = {}
+    for hi, lo, seq, cmid in (map(int, row) for row in cluster.backends.mariadb.sql(
+            f"SELECT hi, lo, seq, client_msg_id FROM {database}.message ORDER BY hi, lo, seq")):
+        log = logs.setdefault((hi, lo), {})
+        assert seq == len(log) + 1, f"a gap in {hi}, {lo}: {seq} after {len(log)}"
+        assert cmid not in log, f"{cmid} stands twice in {hi}, {lo}"
+        log[cmid] = seq
+    return logs
+
+
 def test_two_writers_of_the_same_conversations(make_cluster, figure):
     """Each is asked for all of 100 conversations, in another order, as if both were the owner."""
     c = make_cluster({"node.secret_file": None}, units=1, counts={"proxy": 1, "chat": 2}, has_nginx=False)
     users = [c.user("pair") for _ in range(15)]
     ids = [u.user_id for u in users]
     pairs = [(a, b) for i, a in enumerate(ids) for b in ids[:i]][:100]
-    database = c.settings["store.url"].rsplit("/", 1)[1]
     deadlocks = int(c.backends.mariadb.status("Innodb_deadlocks"))
     began = time.monotonic()
     loads = [OwnerLoad(n.address, pairs) for n in c.nodes("chat")]
@@ -445,19 +488,90 @@ def test_two_writers_of_the_same_conversations(make_cluster, figure):
             x.step()
         assert time.monotonic() < began + 60 * SLOW, [(x.said, len(x.todo)) for x in loads]
     took, said = time.monotonic() - began, sum((x.said for x in loads), Counter())
-    rows = c.backends.mariadb.sql(f"SELECT hi, lo, seq, client_msg_id FROM {database}.message ORDER BY hi, lo, seq")
-    logs = {}
-    for hi, lo, seq, cmid in (map(int, row) for row in rows):
-        log = logs.setdefault((hi, lo), {})
-        assert seq == len(log) + 1, f"a gap in {hi}, {lo}: {seq} after {len(log)}"
-        assert cmid not in log, f"{cmid} stands twice in {hi}, {lo}"
-        log[cmid] = seq
+    logs = check_rows(c)
     acked = {k: v for x in loads for k, v in x.acked.items()}
     assert len(logs) == len(pairs) and all(logs[key][cmid] == seq for (key, cmid), seq in acked.items())
     assert sum(map(len, logs.values())) == len(acked) == 2 * ROUNDS * len(pairs)
     figure("two writers of the same 100 conversations: messages a second", len(acked) / took, unit="/s")
     figure("... refusals that clients would see", sum(said.values()) - said["OK"], 0, "")
     figure("... deadlocks in the database", int(c.backends.mariadb.status("Innodb_deadlocks")) - deadlocks, unit="")
+
+
+def open_writes(cluster):
+    """Transactions that wait for their client's next word, and hold rows. MariaDB shows them as they were up to 0.1 s ago."""
+    time.sleep(0.11)
+    database = cluster.settings["store.url"].rsplit("/", 1)[1]
+    return int(cluster.backends.mariadb.sql(
+        "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id"
+        f" WHERE p.db = '{database}' AND p.command = 'Sleep' AND t.trx_rows_modified > 0")[0][0])
+
+
+def stop_inside_a_write(cluster, pid, load):
+    """Stop the process at a moment when it has rows locked; how many it has. It goes on in between, so that it can write."""
+    for attempt in range(100):
+        for _ in range(3):
+            while len(load.todo) < load.window:
+                load.add_round()
+            load.step()
+        time.sleep(random.random() / 200)   # not at the same point of every turn
+        os.kill(pid, signal.SIGSTOP)
+        if n := open_writes(cluster):
+            return n
+        os.kill(pid, signal.SIGCONT)
+    raise AssertionError(f"it was never inside a write, at {attempt + 1} looks")
+
+
+def test_a_node_stopped_inside_a_write_holds_nobody_up(make_cluster, figure):
+    """It holds rows of conversations in MariaDB, to which others write through another owner."""
+    c = make_cluster({"node.secret_file": None}, units=1, counts={"proxy": 1, "chat": 2}, has_nginx=False)
+    ids = [c.user("pair").user_id for _ in range(6)]
+    pairs = [(a, b) for i, a in enumerate(ids) for b in ids[:i]]
+    stopped, other = c.nodes("chat")
+    first = OwnerLoad(other.address, pairs, rounds=1)   # what is edited
+    while not first.is_done:
+        first.step()
+    edits = OwnerLoad(stopped.address, pairs, rounds=0, method="Edit", refers_to_seq=1)
+    try:
+        held = stop_inside_a_write(c, stopped.pid, edits)
+        began, after = time.monotonic(), OwnerLoad(other.address, pairs, rounds=1)
+        while not after.is_done:
+            after.step()
+            assert time.monotonic() < began + 30 * SLOW, after.said
+        took = time.monotonic() - began
+    finally:
+        os.kill(stopped.pid, signal.SIGCONT)
+    figure("a node stopped inside a write: transactions that it held open", held, unit="")
+    figure("... until all wrote to its conversations through another", took, 3)
+    edits.todo.clear()
+    wait_until(lambda: edits.step() or edits.is_done, 20, "what it had under way is settled")
+    logs, acked = check_rows(c), {**first.acked, **edits.acked, **after.acked}
+    assert all(logs[key][cmid] == seq for (key, cmid), seq in acked.items())
+    figure("... messages acknowledged, all there once", len(acked), unit="")
+
+
+# ---- the ring ------------------------------------------------------------------------------------------------------------
+
+def test_a_chat_node_that_goes_moves_its_share_of_the_conversations(make_cluster, start_extra, figure, tmp_path):
+    """By what nodes of both units answer to an operator."""
+    c = make_cluster(counts={"chat": 1, "proxy": 1}, has_nginx=False)
+    goes = [start_extra(c, "chat", unit=u.name) for u in c.units][0]
+    keys = [(hi, lo) for hi in range(1000, 1050) for lo in range(500, 540)]
+    told = "".join(f"#{hi} #{lo}\n" for hi, lo in keys)
+    admins = [Admin(tmp_path, "--node", n.address, "--secret-file", c.settings["node.secret_file"]) for n in c.nodes("proxy")]
+
+    def owners(admin):
+        return [o["nodes"][0]["address"] for o in admin.json("owner", "-", told=told)]
+
+    wait_until(lambda: all(len(a.json("ring")) == 4 for a in admins), what="all know four chat nodes")
+    before = owners(admins[0])
+    assert len(before) == len(keys) and owners(admins[1]) == before
+    goes.kill()
+    wait_until(lambda: all(len(a.json("ring")) == 3 for a in admins), 20, "all know that one has gone")
+    after = owners(admins[0])
+    moved = [(b, a) for b, a in zip(before, after) if a != b]
+    assert owners(admins[1]) == after and {b for b, _ in moved} == {goes.nodes} and len(moved) == before.count(goes.nodes)
+    figure(f"one of 4 chat nodes killed: owners of {len(keys)} conversations moved, of 1/4", 4 * len(moved) / len(keys), 1.3, "")
+    assert 4 * len(moved) <= 1.3 * len(keys)
 
 
 # ---- make cluster --------------------------------------------------------------------------------------------------------

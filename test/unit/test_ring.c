@@ -98,6 +98,41 @@ static void when_a_node_goes_only_its_conversations_move_to_the_next(void **stat
     ring_free(fewer);
 }
 
+/* How much of all conversations moves when one of n goes, at most, in n-ths. Each of them goes once. */
+static double worst_move(size_t n)
+{
+    uint32_t weights[NODES];
+    double worst = 0;
+    struct ring *all = ring_of(n, NULL);
+
+    for (size_t gone = 0; gone < n; gone++) {
+        for (size_t i = 0; i < n; i++)
+            weights[i] = i != gone;
+        struct ring *fewer = ring_of(n, weights);
+        int moved = 0;
+        for (int i = 0; i < KEYS; i++) {
+            uint64_t hi, lo;
+            key(i, &hi, &lo);
+            moved += strcmp(ring_find(all, hi, lo, 0)->name, ring_find(fewer, hi, lo, 0)->name) != 0;
+        }
+        ring_free(fewer);
+        if ((double)moved * (double)n / KEYS > worst)
+            worst = (double)moved * (double)n / KEYS;
+    }
+    ring_free(all);
+    return worst;
+}
+
+static void when_any_of_n_nodes_goes_at_most_1_3_nths_move(void **state)
+{
+    (void)state;
+    for (size_t n = 2; n <= NODES; n++) {
+        double worst = worst_move(n);
+        print_message("one of %zu nodes goes: at most %.2f / %zu of the conversations move\n", n, worst, n);
+        assert_true(worst > 0.5 && worst <= 1.3);
+    }
+}
+
 static void the_order_in_which_nodes_are_listed_does_not_matter(void **state)
 {
     static const struct ring_member ab[] = { { "a", 1, NULL }, { "b", 2, NULL }, { "c", 1, NULL } };
@@ -174,6 +209,7 @@ int main(void)
         cmocka_unit_test(every_node_owns_about_its_share),
         cmocka_unit_test(weights_multiply_the_share),
         cmocka_unit_test(when_a_node_goes_only_its_conversations_move_to_the_next),
+        cmocka_unit_test(when_any_of_n_nodes_goes_at_most_1_3_nths_move),
         cmocka_unit_test(the_order_in_which_nodes_are_listed_does_not_matter),
         cmocka_unit_test(those_after_the_owner_are_all_the_others_once),
         cmocka_unit_test(an_empty_ring_owns_nothing),
