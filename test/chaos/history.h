@@ -30,7 +30,8 @@ enum history_type {
  * HISTORY_MESSAGE and HISTORY_PAGE: target, seq, user (the sender), what (enum bt_message_kind), refers (refers_to_seq), and
  *   op: the operation that its body names; 0: the body is empty; HISTORY_BAD_BODY: it is none that the workload has written;
  *   id: client_msg_id (MESSAGE) or the reading call's op (PAGE);
- *   a membership message has outcome: enum bt_change, refers: whom it is about, status: enum bt_role.
+ *   a membership message has outcome: enum bt_change, refers: whom it is about, status: enum bt_role; of BT_MUTED
+ *   status is 1: may not write until after the run, 0: may write again.
  */
 #define HISTORY_BAD_BODY UINT64_MAX
 
@@ -47,7 +48,7 @@ enum history_what {
     HISTORY_MARK_READ,     /* target, seq; DONE at once, always BT_UNSURE: the library confirms on its own */
     HISTORY_HISTORY,       /* target, seq: from, refers: at most so many rows; DONE has seq: head, refers: first seq, id: rows */
     HISTORY_LIST,          /* conversations with marks */
-    HISTORY_FRIEND,        /* user; status: enum bt_friend_action */
+    HISTORY_FRIEND,        /* user; status: enum bt_friend_action, in CALL */
     HISTORY_GROUP_CREATE,  /* DONE has target */
     HISTORY_GROUP_JOIN,    /* target; DONE has id: 1 when it was only asked for */
     HISTORY_GROUP_LEAVE,
