@@ -279,6 +279,9 @@ void chat_apply_done(struct chat_conv *c, struct chat_op *op); /* the cached sta
  * waits, else after a read. In the order of the calls.
  */
 void chat_presence_look(struct chat *chat, struct chat_wait *w);
+#ifdef BYTETALK_PLANTED
+void chat_presence_early(struct chat *chat);            /* read it without waiting for it */
+#endif
 bool chat_presence_is_young(const struct chat *chat);   /* made anew, and not all proxies have written again */
 bool chat_presence_is_current(const struct chat *chat); /* it would run it at once */
 bool chat_presence_has(const struct chat *chat, uint64_t user_id);

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 
+#include "net/planted.h"
 #include "store/store.h"
 
 #define LOG_MODULE "chat"
@@ -32,7 +33,7 @@ static void thrown_back(struct chat_conv *c, struct chat_op *op, enum bt_err err
         end(c, op, op->is_unsure ? BT_EUNSURE : BT_ECONFLICT, "another node writes this conversation too");
         return;
     }
-    op->look = true;
+    op->look = !planted(PLANTED_BLIND_RETRY);
     chat_conv_forget(c);
     chat_ops_unshift(&c->waiting, op);
     chat_conv_unbusy(c);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "net/mem.h"
+#include "net/planted.h"
 
 void chat_ops_init(struct chat_ops *ops)
 {
@@ -84,7 +85,7 @@ struct chat_op *chat_op_new(struct chat *chat, enum chat_op_kind kind, struct rp
     op->kind = kind;
     op->call = call;
     op->size = sizeof *op + text_len;
-    op->look = (h->flags & RPC_FLAG_RESEND) != 0;
+    op->look = (h->flags & RPC_FLAG_RESEND) != 0 && !planted(PLANTED_NO_KEY);
     op->except_session = h->session;
     op->trace = h->trace;
     at = op->text;

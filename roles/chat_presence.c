@@ -188,6 +188,14 @@ static void read_start(struct chat *chat)
     presence_read(chat->env.presence, chat->presence_generation, chat->presence_position, read_done, chat);
 }
 
+#ifdef BYTETALK_PLANTED
+void chat_presence_early(struct chat *chat)
+{
+    if (!chat->presence_reading)
+        read_start(chat);
+}
+#endif
+
 bool chat_presence_is_young(const struct chat *chat)
 {
     return net_now_ms(chat->env.loop) < chat->presence_young_ms;

@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "net/mem.h"
+#include "net/planted.h"
 #include "roles/offline_internal.h"
 
 enum {
@@ -160,6 +161,8 @@ static enum bt_err walk_see(struct walk *w, const struct store_place *p)
         err = walk_plan(w, p, top, 1);
     } else if (!walk_position(w, p, &position)) {
         err = walk_plan(w, p, 0, 0);
+    } else if (planted(PLANTED_MARK_WITHHOLDS) && p->delivered_seq >= top) {
+        err = BT_OK; /* a device of his has it */
     } else if (position < top) {
         first = position + 1 > p->joined_seq ? position + 1 : p->joined_seq;
         if (first <= top)
@@ -207,6 +210,8 @@ static void walk_fetch_done(enum bt_err err, const struct db_rows *rows, void *a
             i++; /* rows come in the stops' order, and of these alone */
         assert(i < w->nstops);
         s = &w->stops[i];
+        if (planted(PLANTED_PULL_BY_TIME) && w->is_pull && m.sent_ms < store_now_ms(w->role->store) - PLANTED_AGE_MS)
+            continue;
         if (bytes > w->bytes_left && w->nread > 0) {
             walk_cut_at(w, i);
             break;
@@ -305,7 +310,7 @@ static Conversation conversation_of(const struct stop *s)
     return (Conversation){
         .hi = p->hi,
         .lo = p->lo,
-        .head_seq = store_place_top(p),
+        .head_seq = planted(PLANTED_PULL_BY_TIME) && s->messages != NULL && s->nmessages == 0 ? 0 : store_place_top(p),
         .first_seq = p->joined_seq,
         .left_seq = p->left_seq,
         .delivered_seq = p->delivered_seq,

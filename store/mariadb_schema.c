@@ -14,6 +14,7 @@
 
 #include "net/log.h"
 #include "net/mem.h"
+#include "net/planted.h"
 #include "store/mariadb_internal.h"
 
 enum { CONNECT_S = 3, LOOK_S = 5, MIGRATE_S = 3600, LOCK_WAIT_S = 600 };
@@ -210,7 +211,7 @@ static bool set_version(MYSQL *mysql, int version)
 static bool change_schema(MYSQL *mysql, const struct schema *schema, int from)
 {
     if (from == 0)
-        return run_script(mysql, schema->create) && set_version(mysql, schema->version);
+        return run_script(mysql, planted_schema(schema->create)) && set_version(mysql, schema->version);
     for (int v = from; v < schema->version; v++)
         if (!run_script(mysql, schema->steps[v - 1]) || !set_version(mysql, v + 1))
             return false;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "net/log.h"
+#include "net/planted.h"
 #include "store/data_dir.h"
 #include "store/sqlite_internal.h"
 
@@ -56,7 +57,7 @@ static enum bt_err change_schema(sqlite3 *handle, const char *path, const struct
                                             : "UPDATE schema_version SET version = %d WHERE id = 1", schema->version);
     int rc = sqlite_run(handle, "BEGIN IMMEDIATE");
     if (rc == SQLITE_OK && from == EMPTY)
-        rc = sqlite_run(handle, schema->create);
+        rc = sqlite_run(handle, planted_schema(schema->create));
     for (int v = from; from != EMPTY && v < schema->version && rc == SQLITE_OK; v++)
         rc = sqlite_run(handle, schema->steps[v - 1]);
     if (rc == SQLITE_OK)
