@@ -21,6 +21,8 @@ static const struct conf_key chat_keys[] = {
     { .section = "chat", .name = "body_max", .type = CONF_INT, .def = "65536", .min = 1, .max = 1048576, .unit = "bytes", .help = "longest body of a message" },
     { .section = "chat", .name = "signal_max", .type = CONF_INT, .def = "4096", .min = 0, .max = 65536, .unit = "bytes", .help = "longest body of a signal" },
     { .section = "chat", .name = "window", .type = CONF_INT, .def = "64", .min = 0, .max = 65536, .unit = "messages", .help = "newest messages per conversation whose ids are remembered in memory, to answer repeats at once" },
+    { .section = "chat", .name = "repeats", .type = CONF_INT, .def = "256", .min = 16, .max = 1000000, .unit = "messages", .help = "repeats of one sender in a second that are looked for in the store, as the window does not know them; more wait" },
+    { .section = "chat", .name = "repeats_waiting", .type = CONF_INT, .def = "1024", .min = 64, .max = 1000000, .unit = "messages", .help = "messages of one sender that wait for that; more are refused with RESOURCE_EXHAUSTED" },
     { .section = "chat", .name = "conversations", .type = CONF_INT, .def = "100000", .min = 1, .max = 100000000, .unit = "conversations", .help = "conversations kept open; the least used is closed beyond that" },
     { .section = "chat", .name = "queue", .type = CONF_INT, .def = "50000", .min = 16, .max = 10000000, .unit = "messages", .help = "messages under way; more are refused with RESOURCE_EXHAUSTED" },
     { .section = "chat", .name = "queue_bytes", .type = CONF_INT, .def = "134217728", .min = 1048576, .max = 1099511627776, .unit = "bytes", .help = "the same in bytes" },
@@ -64,19 +66,23 @@ static bool is_sound(struct chat *chat, struct rpc_call *call)
     return true;
 }
 
-/* Give the op to its conversation; op NULL: there was no memory for it. */
+void chat_submit_now(struct chat *chat, struct chat_op *op)
+{
+    struct chat_conv *c = chat_conv_get(chat, op->row.hi, op->row.lo);
+
+    if (c == NULL)
+        chat_op_end(chat, op, BT_ENOMEM, NULL);
+    else
+        chat_conv_submit(c, op);
+}
+
+/* Send the op on its way; NULL: there was no memory for it. */
 static void submit(struct chat *chat, struct rpc_call *call, struct chat_op *op)
 {
-    struct chat_conv *c = op != NULL ? chat_conv_get(chat, op->row.hi, op->row.lo) : NULL;
-
-    if (op == NULL) {
+    if (op == NULL)
         rpc_fail(call, BT_ENOMEM, NULL);
-    } else if (c == NULL) {
-        op->conv = NULL;
-        chat_op_end(chat, op, BT_ENOMEM, NULL);
-    } else {
-        chat_conv_submit(c, op);
-    }
+    else if (!chat_sender_holds(chat, op))
+        chat_submit_now(chat, op);
 }
 
 static bool is_text_ok(struct rpc_bytes b, size_t max)
@@ -303,6 +309,8 @@ static void read_settings(struct chat *chat)
 
     chat->set = (struct chat_settings){
         .window = (uint32_t)conf_int(conf, "chat", "window"),
+        .repeats = (uint32_t)conf_int(conf, "chat", "repeats"),
+        .repeats_waiting = (size_t)conf_int(conf, "chat", "repeats_waiting"),
         .body_max = (uint32_t)conf_int(conf, "chat", "body_max"),
         .signal_max = (uint32_t)conf_int(conf, "chat", "signal_max"),
         .queue = (size_t)conf_int(conf, "chat", "queue"),
@@ -369,6 +377,7 @@ static void chat_drain(void *self, void (*done_cb)(void *arg), void *arg)
     assert(chat->idle_cb == NULL);
     chat->idle_cb = done_cb;
     chat->idle_arg = arg;
+    chat_senders_free(chat);
     chat_maybe_idle(chat);
 }
 
@@ -387,6 +396,7 @@ static void chat_stop_done(void *arg)
         chat_conv_free(chat->lru_first);
     }
     chat_push_stop(chat);
+    chat_senders_stop(chat);
     bt_free(chat->convs);
     bt_free(chat->ids);
     bt_free(chat->rows);

@@ -1,8 +1,9 @@
 /*
  * roles/chat.h: what the files of the chat role share. The road of a request:
  *
- *   chat.c (check its form, make an op) -> chat_conv.c (open the conversation, keep the order) -> chat_check.c (repeat?
- *   allowed?) -> chat_batch.c (many-row insert) or chat_change.c (an atomic list: edit, recall, members, first message)
+ *   chat.c (check its form, make an op) -> chat_sender.c (does its sender repeat too much?) -> chat_conv.c (open the
+ *   conversation, keep the order) -> chat_repeat.c (known already?) -> chat_check.c (allowed?) -> chat_batch.c (many-row insert) or
+ *   chat_change.c (an atomic list: edit, recall, members, first message)
  *   -> chat_push.c (answer the sender, then push to whom presence knows).
  *
  * A conversation takes its ops in the order in which they came. Loop thread only.
@@ -27,6 +28,7 @@
 
 struct chat_conv;
 struct chat_batch;
+struct chat_sender;
 
 enum chat_op_kind { OP_SEND, OP_EDIT, OP_RECALL, OP_SIGNAL, OP_APPLY, OP_DROP };
 
@@ -48,6 +50,7 @@ struct chat_op {
     struct rpc_call *call;      /* NULL: nobody waits for the answer any more */
     enum chat_op_kind kind;
     bool look;                  /* look into the log before writing: it may stand there already */
+    bool is_looking;            /* that look is under way, with the busy op's */
     bool is_listed;             /* in chat->ids */
     bool is_verified;           /* its refusal was checked against the log's end */
     bool is_unsure;             /* a write of it was sent and its outcome is not known */
@@ -113,6 +116,7 @@ struct chat_conv {
     struct chat_ops waiting;           /* came, not yet checked */
     struct chat_ops ready;             /* checked, to be written by the next batch */
     struct chat_op *busy;              /* the op that everything else here waits for: a look-up or a list under way */
+    uint32_t nlooking;                 /* waiting ops whose look-up goes along with the busy one's */
     struct net_timer retry;            /* until the busy op, whose outcome is unknown, is written again */
     struct chat_batch *batch;          /* under way, at most one */
     uint32_t pins;                     /* committed ops that wait to be pushed */
@@ -143,8 +147,8 @@ struct chat_fan {
 };
 
 struct chat_settings {
-    uint32_t window, body_max, signal_max, batch_rows, batches;
-    size_t queue, queue_bytes, conversations, batch_bytes, max_members;
+    uint32_t window, body_max, signal_max, batch_rows, batches, repeats;
+    size_t repeats_waiting, queue, queue_bytes, conversations, batch_bytes, max_members;
     bool strangers;
 };
 
@@ -183,8 +187,10 @@ struct chat {
     uint8_t *event, *push;             /* an encoded event; an encoded PushEvent */
     size_t event_cap, push_cap;
 
-    uint64_t solo_sender[64];          /* senders whose repeats met the fence, and until when they are looked up first */
-    uint64_t solo_until[64];
+    struct chat_sender **senders;      /* hash by user, power of two: those who repeated lately */
+    size_t nsenders, senders_cap;
+    struct chat_sender *sender_oldest, *sender_newest; /* by last use */
+    bool senders_are_free;             /* draining: nobody's repeats wait any more */
 
     bool is_stopping;                  /* nothing of unknown outcome is tried again */
     void (*idle_cb)(void *arg);        /* draining or stopping: called once nothing is under way */
@@ -241,10 +247,26 @@ void chat_conv_remember(struct chat_conv *c, const struct chat_recent *r);
 /* Decide on an op whose turn has come: answer it, make it ready, or make it busy. */
 void chat_check(struct chat_conv *c, struct chat_op *op);
 
-/* Is the sender of the op looked up first, since his repeats met the fence? And remember that they did. */
+enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000, CHAT_TRIES = 8 };
+
+/* ---- chat_sender.c ---------------------------------------------------------------------------------------------------------- */
+
+/* True: it waits until more of its sender's repeats may be looked for, or was refused. It comes back by chat_submit_now(). */
+bool chat_sender_holds(struct chat *chat, struct chat_op *op);
+
+/* Is all that he sends looked up first, since his repeats met the fence? And remember that they did. */
 bool chat_is_solo(const struct chat *chat, uint64_t sender_id);
 void chat_set_solo(struct chat *chat, uint64_t sender_id);
-enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000, CHAT_TRIES = 8 };
+
+void chat_senders_free(struct chat *chat); /* nothing waits there any more */
+void chat_senders_stop(struct chat *chat); /* after that */
+
+/* ---- chat_repeat.c ---------------------------------------------------------------------------------------------------------- */
+
+/* True: the op was answered, joined to the one under way, or is being looked up. */
+bool chat_is_repeat(struct chat_conv *c, struct chat_op *op);
+void chat_look(struct chat_conv *c, struct chat_op *op);              /* makes it busy, then answers it or has it checked again */
+bool chat_must_look(const struct chat *chat, const struct chat_op *op); /* unless it is known otherwise */
 
 /* Answer an op whose id stands in the log already: its seq, or ALREADY_EXISTS when it was another message. Frees it. */
 void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint64_t digest, int64_t sent_ms);
@@ -299,5 +321,6 @@ void chat_push_stop(struct chat *chat);
 /* ---- chat.c ---------------------------------------------------------------------------------------------------------------------- */
 
 void chat_maybe_idle(struct chat *chat);
+void chat_submit_now(struct chat *chat, struct chat_op *op); /* give it to its conversation */
 
 #endif

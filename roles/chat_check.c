@@ -1,122 +1,9 @@
-/* roles/chat_check.c: is it a repeat, may he do that: what is decided before an op is written. */
+/* roles/chat_check.c: may he do that: what is decided before an op is written. */
 #include "roles/chat.h"
 
 #include <assert.h>
-#include <sodium.h>
 
-#include "net/mem.h"
 #include "store/store.h"
-
-/* ---- repeats -------------------------------------------------------------------------------------------------------------- */
-
-static size_t solo_slot(uint64_t sender_id)
-{
-    return (size_t)(sender_id * UINT64_C(0x9e3779b97f4a7c15) >> 58);
-}
-
-bool chat_is_solo(const struct chat *chat, uint64_t sender_id)
-{
-    size_t slot = solo_slot(sender_id);
-
-    return chat->solo_sender[slot] == sender_id && net_now_ms(chat->env.loop) < chat->solo_until[slot];
-}
-
-void chat_set_solo(struct chat *chat, uint64_t sender_id)
-{
-    size_t slot = solo_slot(sender_id);
-
-    chat->solo_sender[slot] = sender_id;
-    chat->solo_until[slot] = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
-}
-
-void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint64_t digest, int64_t sent_ms)
-{
-    if (digest != op->row.digest && digest != 0) { /* 0: recalled since; what it said is gone, and it is his */
-        chat_op_end(chat, op, BT_EEXIST, "this client_msg_id was used for another message");
-        return;
-    }
-    op->row.seq = seq;
-    op->row.sent_ms = sent_ms;
-    chat_ids_remove(chat, op);
-    chat_op_reply(op);
-    chat_op_free(chat, op);
-}
-
-/* It stands by a try of this node whose outcome was not heard: nobody has been told of it yet. */
-static void found_unheard(struct chat_conv *c, struct chat_op *op, struct store_message_id id)
-{
-    op->is_unsure = false;
-    op->row.seq = id.seq;
-    op->row.sent_ms = id.sent_ms;
-    if (op->kind == OP_APPLY && (op->change.change == MembershipChange_LEFT || op->change.change == MembershipChange_KICKED))
-        op->also_push = op->change.user_id;
-    chat_committed(c, op);
-}
-
-static void look_done(enum bt_err err, const struct db_rows *rows, void *arg)
-{
-    struct chat_op *op = arg;
-    struct chat_conv *c = op->conv;
-    struct chat *chat = c->chat;
-
-    assert(c->busy == op);
-    op->look = false;
-    if (err != BT_OK) {
-        chat_op_end(chat, op, op->is_unsure ? BT_EUNSURE : err, NULL);
-    } else if (rows->nrows > 0 && op->is_unsure && (uint64_t)store_message_id_of(rows, 0).digest == op->row.digest) {
-        found_unheard(c, op, store_message_id_of(rows, 0));
-    } else if (rows->nrows > 0) {
-        struct store_message_id id = store_message_id_of(rows, 0);
-        chat_set_solo(chat, op->row.sender_id);
-        chat_answer_known(chat, op, id.seq, id.digest, id.sent_ms);
-    } else {
-        op->is_unsure = false;
-        op->tries = op->tries > 0 ? op->tries : 1; /* looked up: a look is not asked for again */
-        chat_ops_unshift(&c->waiting, op);
-    }
-    chat_conv_unbusy(c);
-}
-
-static void look(struct chat_conv *c, struct chat_op *op)
-{
-    const struct store_message_id id = {
-        .hi = c->hi, .lo = c->lo, .sender_id = op->row.sender_id, .client_msg_id = op->row.client_msg_id
-    };
-
-    c->busy = op;
-    store_message_find(c->chat->env.store, &id, 1, look_done, op);
-}
-
-/* True: the op was answered, joined to the one under way, or is being looked up. */
-static bool is_repeat(struct chat_conv *c, struct chat_op *op)
-{
-    struct chat *chat = c->chat;
-    const struct chat_recent *known = chat_conv_recall(c, op->row.sender_id, op->row.client_msg_id);
-    struct chat_op *same = known == NULL ? chat_ids_find(chat, op) : NULL;
-
-    if (known != NULL && op->is_unsure && known->digest == op->row.digest) {
-        found_unheard(c, op, (struct store_message_id){ .seq = known->seq, .sent_ms = known->sent_ms });
-        return true;
-    }
-    if (known != NULL) {
-        chat_answer_known(chat, op, known->seq, known->digest, known->sent_ms);
-        return true;
-    }
-    if (same != NULL && same != op) {
-        if (same->row.digest != op->row.digest) {
-            chat_op_end(chat, op, BT_EEXIST, "this client_msg_id was used for another message");
-        } else {
-            op->twins = same->twins;
-            same->twins = op;
-        }
-        return true;
-    }
-    if (op->look || (op->tries == 0 && chat_is_solo(chat, op->row.sender_id))) {
-        look(c, op);
-        return true;
-    }
-    return false;
-}
 
 /* ---- refusing ------------------------------------------------------------------------------------------------------------- */
 
@@ -271,7 +158,7 @@ static void refer_done(enum bt_err err, const struct db_rows *rows, void *arg)
         return;
     }
     if (op->tries == 0) { /* what refuses it may be its own first try: it is recalled, by this very recall */
-        look(c, op);
+        chat_look(c, op);
         return;
     }
     refuse(c, op, err, detail);
@@ -315,7 +202,7 @@ static void check_write(struct chat_conv *c, struct chat_op *op)
     const char *detail = NULL;
     enum bt_err err;
 
-    if (is_repeat(c, op))
+    if (chat_is_repeat(c, op))
         return;
     err = may_write(c, op->row.sender_id, &detail);
     if (err == BT_OK && !op->is_listed)
@@ -359,7 +246,7 @@ static void apply_group_done(enum bt_err err, const struct db_rows *rows, void *
 static void check_apply(struct chat_conv *c, struct chat_op *op)
 {
     if (op->look) { /* an earlier try of this very op may stand */
-        look(c, op);
+        chat_look(c, op);
         return;
     }
     c->busy = op;
