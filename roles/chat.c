@@ -421,6 +421,7 @@ static void chat_stop(void *self, void (*stopped_cb)(void *arg), void *arg)
     for (struct chat_conv *c = chat->lru_first, *next; c != NULL; c = next) {
         next = c->lru_next;
         chat_change_stop(c);
+        chat_rival_stop(c);
     }
     chat->idle_cb = NULL;
     chat_drain(chat, chat_stop_done, s);

@@ -3,7 +3,7 @@
  *
  *   chat.c (check its form, make an op) -> chat_sender.c (does its sender repeat too much?) -> chat_conv.c (open the
  *   conversation, keep the order) -> chat_repeat.c (known already?) -> chat_check.c (allowed?) -> chat_batch.c (many-row insert) or
- *   chat_change.c (an atomic list: edit, recall, members, first message)
+ *   chat_change.c (an atomic list: edit, recall, members, first message); where another node writes too: chat_rival.c
  *   -> chat_push.c (answer the sender, then push to whom presence knows).
  *
  * A conversation takes its ops in the order in which they came. Loop thread only.
@@ -54,7 +54,7 @@ struct chat_op {
     bool is_listed;             /* in chat->ids */
     bool is_verified;           /* its refusal was checked against the log's end */
     bool is_unsure;             /* a write of it was sent and its outcome is not known */
-    uint8_t tries;
+    uint8_t tries;              /* those that met the fence, or were not heard of; stays at its largest */
     uint64_t except_session;    /* who needs no push */
     uint64_t trace;
     uint64_t also_push;         /* a user who is no member any more, and is told nevertheless; 0: none */
@@ -101,6 +101,8 @@ struct chat_conv {
     enum chat_conv_state state;
     bool is_dirty;
     bool is_stale;                     /* what is known may be wrong: read anew once nothing is being written */
+    bool is_outrun;                    /* another node may have written here: the log's end is read anew, and what has changed with it */
+    bool is_loading_all;               /* CONV_LOADING: members and rights too, whether the log has moved or not */
     bool is_large;                     /* on chat->large: keeps `online` */
     bool is_unborn;                    /* a 1:1 without member rows: the first message writes them */
     bool group_exists, group_disbanded;
@@ -119,6 +121,9 @@ struct chat_conv {
     uint32_t nlooking;                 /* waiting ops whose look-up goes along with the busy one's */
     struct net_timer retry;            /* until the busy op, whose outcome is unknown, is written again */
     struct chat_batch *batch;          /* under way, at most one */
+    struct net_timer turn;             /* while it runs nothing is checked or written here: it is another node's turn */
+    uint64_t rival_until_ms;           /* until then another node is taken to write here too */
+    uint32_t losses;                   /* tries in a row that met its rows */
     uint32_t pins;                     /* committed ops that wait to be pushed */
 
     struct chat_member *members;       /* by rising user id */
@@ -127,6 +132,7 @@ struct chat_conv {
     size_t nonline, online_cap;
     bool online_known;
     uint64_t newest_joined_seq;        /* no member joined after that */
+    uint64_t rights_print;             /* of a group's members and their rights as they were before they are read anew; 0: none */
     struct chat_conv *large_next;
 
     struct chat_recent *window;        /* a ring of the newest; allocated as it fills */
@@ -175,6 +181,7 @@ struct chat {
     size_t ntraces, traces_cap;
     uint64_t presence_generation, presence_position;
     bool presence_reading;
+    bool presence_is_lost;             /* the last read failed */
     uint64_t presence_young_ms;        /* until then a new generation may lack proxies that have yet to write their users */
     struct chat_wait *waits, **waits_last;   /* for the next read */
     struct chat_wait *reading;               /* for the read under way */
@@ -233,6 +240,7 @@ void chat_conv_submit(struct chat_conv *c, struct chat_op *op);
 void chat_conv_run(struct chat_conv *c);             /* take waiting ops as far as they can go */
 void chat_conv_recheck(struct chat_conv *c);         /* ready ops are to be checked again */
 void chat_conv_forget(struct chat_conv *c);          /* the same, and what it knows is read anew before */
+void chat_conv_outrun(struct chat_conv *c);          /* the same, but members and rights only where they can have changed with the log */
 void chat_conv_unbusy(struct chat_conv *c);          /* the busy op is done with: go on */
 
 struct chat_member *chat_conv_member(const struct chat_conv *c, uint64_t user_id);
@@ -247,7 +255,7 @@ void chat_conv_remember(struct chat_conv *c, const struct chat_recent *r);
 /* Decide on an op whose turn has come: answer it, make it ready, or make it busy. */
 void chat_check(struct chat_conv *c, struct chat_op *op);
 
-enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000, CHAT_TRIES = 8 };
+enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
 
 /* ---- chat_sender.c ---------------------------------------------------------------------------------------------------------- */
 
@@ -280,6 +288,16 @@ uint32_t chat_backoff_ms(uint32_t tries);
 
 /* An op stands in the log at its row.seq: remember it, answer, push. Takes op. */
 void chat_committed(struct chat_conv *c, struct chat_op *op);
+
+/* ---- chat_rival.c ------------------------------------------------------------------------------------------------------------ */
+
+/* Another node writes this conversation too. A write met its rows; a write went well; begin the stop: no more pauses. */
+void chat_rival_met(struct chat_conv *c);
+void chat_rival_passed(struct chat_conv *c);
+void chat_rival_stop(struct chat_conv *c);
+
+/* May an op that met its rows be tried again? False: too little of its callers' time is left; it was answered and freed. */
+bool chat_rival_may_retry(struct chat_op *op);
 
 /* ---- chat_change.c ------------------------------------------------------------------------------------------------------------ */
 

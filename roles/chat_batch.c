@@ -65,7 +65,7 @@ void chat_batch_schedule(struct chat_conv *c)
 {
     struct chat *chat = c->chat;
 
-    if (!c->is_dirty && c->batch == NULL && c->ready.first != NULL)
+    if (!c->is_dirty && c->batch == NULL && c->ready.first != NULL && !net_timer_is_running(&c->turn))
         dirty_add(c);
     if (chat->dirty_first != NULL && chat->nflying < chat->set.batches)
         net_defer(chat->env.loop, &chat->flush_task, chat_batch_flush, chat);
@@ -146,24 +146,33 @@ void chat_committed(struct chat_conv *c, struct chat_op *op)
 /* The next try of an op that the fence threw back. Its place is before everything that its conversation still holds. */
 static void try_again(struct chat_op *op, bool has_moved, struct chat_ops *back)
 {
-    if (op->tries < CHAT_TRIES && (op->tries == 0 || has_moved)) /* an innocent one counts once: it has been looked up */
+    if (op->tries < UINT8_MAX && (op->tries == 0 || has_moved)) /* an innocent one counts once: it has been looked up */
         op->tries++;
-    if (op->tries < CHAT_TRIES)
+    if (!has_moved || chat_rival_may_retry(op))
         chat_ops_push(back, op);
-    else
-        chat_op_end(op->conv->chat, op, BT_ECONFLICT, "another node writes this conversation too");
+}
+
+/* What the fence was met by must be found: an id or a seq. If it is not, all of the batch is in doubt, and is not tried at once. */
+static bool is_explained(const struct chat_batch *b)
+{
+    for (size_t i = 0; i < b->n + b->nconvs; i++)
+        if (b->found[i].seq != 0)
+            return true;
+    return false;
 }
 
 static void settle(struct chat_batch *b)
 {
     struct chat *chat = b->chat;
     size_t i = 0;
+    bool is_known = is_explained(b);
 
     for (size_t k = 0; k < b->nconvs; k++) {
         struct chat_conv *c = b->convs[k];
         struct chat_ops back;
         uint64_t head = c->head_seq;
-        bool has_moved = planted(PLANTED_BLIND_RETRY) || b->found[b->n + k].seq != 0; /* somebody else writes here, or an unheard try of ours did */
+        /* Somebody else writes here, or an unheard try of ours did. */
+        bool has_moved = planted(PLANTED_BLIND_RETRY) || !is_known || b->found[b->n + k].seq != 0;
         chat_ops_init(&back);
         while (b->ops.first != NULL && b->ops.first->conv == c) {
             struct chat_op *op = chat_ops_pop(&b->ops);
@@ -183,7 +192,8 @@ static void settle(struct chat_batch *b)
         if (has_moved) {
             rpc_refresh(chat->env.rpc); /* who owns it by now? */
             c->solo_until_ms = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
-            chat_conv_forget(c);
+            chat_rival_met(c);
+            chat_conv_outrun(c);
         }
         chat_conv_recheck(c);
         chat_ops_prepend(&c->waiting, &back);
@@ -295,6 +305,8 @@ static void batch_done(const struct db_done *done, void *arg)
     case BT_OK:
         while ((op = chat_ops_pop(&b->ops)) != NULL)
             chat_committed(op->conv, op);
+        for (size_t k = 0; k < b->nconvs; k++)
+            chat_rival_passed(b->convs[k]);
         batch_end(b);
         return;
     case BT_EEXIST:

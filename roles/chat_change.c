@@ -29,13 +29,16 @@ static void thrown_back(struct chat_conv *c, struct chat_op *op, enum bt_err err
         end(c, op, BT_EEXIST, "this request_id was used already");
         return;
     }
-    if (++op->tries >= CHAT_TRIES) {
-        end(c, op, op->is_unsure ? BT_EUNSURE : BT_ECONFLICT, "another node writes this conversation too");
-        return;
-    }
+    if (op->tries < UINT8_MAX)
+        op->tries++;
     op->look = !planted(PLANTED_BLIND_RETRY);
-    chat_conv_forget(c);
-    chat_ops_unshift(&c->waiting, op);
+    chat_rival_met(c);
+    if (err == BT_EEXIST)
+        chat_conv_outrun(c);
+    else
+        chat_conv_forget(c);
+    if (op->is_unsure || chat_rival_may_retry(op))
+        chat_ops_unshift(&c->waiting, op);
     chat_conv_unbusy(c);
 }
 
@@ -50,6 +53,7 @@ static void change_committed(struct chat_conv *c, struct chat_op *op)
             chat_conv_forget(c);
     }
     chat_committed(c, op);
+    chat_rival_passed(c);
     chat_conv_unbusy(c);
 }
 

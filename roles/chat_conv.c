@@ -107,7 +107,8 @@ struct chat_conv *chat_conv_get(struct chat *chat, uint64_t hi, uint64_t lo)
 
 static bool is_in_use(const struct chat_conv *c)
 {
-    return c->state == CONV_LOADING || c->is_dirty || c->waiting.first != NULL || c->ready.first != NULL || c->busy != NULL || c->batch != NULL || c->pins > 0;
+    return c->state == CONV_LOADING || c->is_dirty || c->waiting.first != NULL || c->ready.first != NULL || c->busy != NULL || c->batch != NULL || c->pins > 0 ||
+           net_timer_is_running(&c->turn);
 }
 
 static void large_unlink(struct chat_conv *c)
@@ -263,6 +264,24 @@ void chat_conv_forget(struct chat_conv *c)
     chat_conv_recheck(c);
 }
 
+void chat_conv_outrun(struct chat_conv *c)
+{
+    c->is_outrun = true;
+    chat_conv_recheck(c);
+}
+
+/* Tells whether a group's members and their rights have changed. Never 0. */
+static uint64_t print_rights(const struct chat_conv *c)
+{
+    uint64_t x = 1 + c->group_exists + 2u * c->group_disbanded;
+
+    for (size_t i = 0; i < c->nmembers; i++) {
+        const struct chat_member *m = &c->members[i];
+        x = ring_hash(x ^ m->user_id, (uint64_t)m->muted_until_ms ^ m->joined_seq << 8 ^ m->role);
+    }
+    return x | 1;
+}
+
 static void load_failed(struct chat_conv *c, enum bt_err err)
 {
     struct chat_op *op;
@@ -275,6 +294,10 @@ static void load_failed(struct chat_conv *c, enum bt_err err)
 static void load_end(struct chat_conv *c)
 {
     c->state = CONV_READY;
+    if (c->rights_print != 0 && c->lo == 0 && print_rights(c) != c->rights_print)
+        log_info("conv %llu/0: its rights have changed unheard, through another node, found at seq %llu", (unsigned long long)c->hi,
+                 (unsigned long long)c->head_seq);
+    c->rights_print = 0;
     chat_conv_run(c);
 }
 
@@ -339,6 +362,7 @@ static void load_members_done(enum bt_err err, const struct db_rows *rows, void 
 static void load_tail_done(enum bt_err err, const struct db_rows *rows, void *arg)
 {
     struct chat_conv *c = arg;
+    uint64_t known_seq = c->head_seq;
 
     if (err != BT_OK) {
         load_failed(c, err);
@@ -353,10 +377,15 @@ static void load_tail_done(enum bt_err err, const struct db_rows *rows, void *ar
         c->head_ms = id.sent_ms;
         chat_conv_remember(c, &(struct chat_recent){ id.sender_id, id.client_msg_id, id.seq, id.digest, id.sent_ms });
     }
+    if (!c->is_loading_all && (c->lo != 0 || c->head_seq == known_seq)) { /* members of a 1:1 never change, those of a group with its log */
+        load_end(c);
+        return;
+    }
     if (planted(PLANTED_STALE_RIGHTS) && c->nmembers > 0) {
         load_end(c);
         return;
     }
+    c->rights_print = c->lo == 0 && c->group_exists ? print_rights(c) : 0;
     store_conversation_members(c->chat->env.store, c->hi, c->lo, load_members_done, c);
 }
 
@@ -368,8 +397,10 @@ static void load(struct chat_conv *c)
 {
     struct chat *chat = c->chat;
 
+    c->is_loading_all = c->state == CONV_UNKNOWN || c->is_stale || c->is_unborn;
     c->state = CONV_LOADING;
     c->is_stale = false;
+    c->is_outrun = false;
     c->known_ms = net_now_ms(chat->env.loop);
     c->db_generation = db_generation(store_db(chat->env.store));
     store_message_newest(chat->env.store, c->hi, c->lo, chat->set.window > 0 ? chat->set.window : 1, load_tail_done, c);
@@ -405,11 +436,11 @@ void chat_conv_run(struct chat_conv *c)
 {
     struct chat *chat = c->chat;
 
-    while (c->waiting.first != NULL && c->busy == NULL && c->state != CONV_LOADING) {
+    while (c->waiting.first != NULL && c->busy == NULL && c->state != CONV_LOADING && !net_timer_is_running(&c->turn)) {
         struct chat_op *op = c->waiting.first;
         if (c->db_generation != db_generation(store_db(chat->env.store)))
             c->is_stale = true;
-        if (c->state == CONV_UNKNOWN || c->is_stale) {
+        if (c->state == CONV_UNKNOWN || c->is_stale || c->is_outrun) {
             if (has_writes(c))
                 return; /* their end calls again */
             load(c);
