@@ -141,6 +141,8 @@ static enum bt_err apply_all(struct chat *chat, const struct presence_delta *del
     if (delta->is_full) {
         if (chat->presence_generation != 0 && chat->presence_generation != delta->generation)
             chat->presence_young_ms = net_now_ms(chat->env.loop) + YOUNG_MS;
+        if (chat->presence_generation != 0 && chat->presence_generation != delta->generation)
+            log_info("presence was made anew; all proxies are asked for %d ms", YOUNG_MS);
         if (chat->traces_cap > 0)
             memset(chat->traces, 0, chat->traces_cap * sizeof *chat->traces);
         chat->ntraces = 0;
@@ -160,6 +162,18 @@ static enum bt_err apply_all(struct chat *chat, const struct presence_delta *del
 
 static void read_start(struct chat *chat);
 
+/* One line when it is lost, and one when it is found again. */
+static void tell_change(struct chat *chat, enum bt_err err)
+{
+    bool is_lost = err != BT_OK;
+
+    if (is_lost && !chat->presence_is_lost)
+        log_warn("presence lost: %s; pushing by asking every proxy", bt_err_text(err));
+    else if (!is_lost && chat->presence_is_lost)
+        log_info("presence found again: %zu traces of users", chat->ntraces);
+    chat->presence_is_lost = is_lost;
+}
+
 static void read_done(enum bt_err err, const struct presence_delta *delta, void *arg)
 {
     struct chat *chat = arg;
@@ -167,8 +181,7 @@ static void read_done(enum bt_err err, const struct presence_delta *delta, void 
 
     if (err == BT_OK)
         err = apply_all(chat, delta);
-    if (err != BT_OK)
-        log_warn("presence can't be read: %s; pushing by asking every proxy", bt_err_text(err));
+    tell_change(chat, err);
     while ((w = chat->reading) != NULL) {
         chat->reading = w->next;
         w->run(chat, w, err);
