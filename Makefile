@@ -43,6 +43,8 @@ SERVER_O := $(call obj,$(SERVER_C) $(LIB_C) $(STORE_C)) $(patsubst %.c,%.o,$(GEN
 CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %schema.c,$(GEN_C)))
 # Everything but main(), for the unit tests.
 UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID)))
+# The chaos test's load: a program over the client library.
+CHAOS_C  := $(wildcard test/chaos/*.c)
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
 
 # The server with planted bugs (net/planted.h), for the test of the chaos checker: only the objects that differ are made anew.
@@ -85,6 +87,10 @@ $(BUILD)/libbytetalk.a: $(CLIENT_O)
 $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
 	@mkdir -p $(@D)
 	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+$(BUILD)/test/chaos-workload: $(call obj,$(CHAOS_C)) $(BUILD)/libbytetalk.a
+	@mkdir -p $(@D)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lm
 
 # Loaded into the server by the tests of power cuts; it is on no side of the sanitizers.
 $(BUILD)/test/%.so: test/cutvfs/%.c
@@ -139,7 +145,7 @@ cluster: deps-check
 check: deps-check
 	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests $(PLANTED_D)/bytetalk
 tests: export FLAGS := $(CPPFLAGS) -std=c11 -D_GNU_SOURCE $(WARN)
-tests: $(UNITS) $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
+tests: $(UNITS) $(BUILD)/test/chaos-workload $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
 	@mkdir -p $(BUILD)/test
 	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
 
