@@ -22,7 +22,7 @@ PKGS     := libuv sqlite3 libsodium inih libmariadb hiredis
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 CFLAGS   += -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(WERROR)
 CPPFLAGS += -I. -I$(BUILD)/gen -DBT_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS     := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lunistring -lprotobuf-nanopb -lzookeeper_st -lpthread
+LIBS     := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lunistring -lprotobuf-nanopb -lzookeeper_st -lpthread -lm
 CLI_LIBS := -ledit
 
 # Generated from the .proto files: messages (nanopb), methods (proto/gen_methods.py), and the schema as a string.
@@ -34,7 +34,9 @@ SERVER_C := $(wildcard *.c roles/*.c)
 LIB_C    := $(wildcard net/*.c rpc/*.c)
 STORE_C  := $(wildcard store/*.c)
 CLI_C    := $(wildcard client/cli.c client/cli_*.c)
-CLIENT_C := $(filter-out $(CLI_C) $(wildcard client/bench*.c),$(wildcard client/*.c))
+BENCH_C  := $(wildcard client/bench*.c)
+BENCH_AID := $(addprefix client/bench_,hist.c proc.c random.c stat.c)
+CLIENT_C := $(filter-out $(CLI_C) $(BENCH_C),$(wildcard client/*.c))
 UNIT_C   := $(wildcard test/unit/test_*.c)
 UNIT_AID := $(filter-out $(UNIT_C),$(wildcard test/unit/*.c))
 
@@ -42,7 +44,7 @@ obj       = $(patsubst $(BUILD)/gen/%.c,$(BUILD)/gen/%.o,$(patsubst %.c,$(BUILD)
 SERVER_O := $(call obj,$(SERVER_C) $(LIB_C) $(STORE_C)) $(patsubst %.c,%.o,$(GEN_C))
 CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %schema.c,$(GEN_C)))
 # Everything but main(), for the unit tests.
-UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID)))
+UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID) $(BENCH_AID)))
 # The chaos test's load: a program over the client library.
 CHAOS_C  := $(wildcard test/chaos/*.c)
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
@@ -65,7 +67,7 @@ JOBS      = $(if $(findstring j,$(filter -j% --jobserver%,$(MAKEFLAGS))),,-j$(sh
 ifdef PLANTED
 all: $(PLANTED_D)/bytetalk
 else
-all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/libbytetalk.a
+all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/bytetalk-bench $(BUILD)/libbytetalk.a
 endif
 
 $(BUILD)/bytetalk: $(SERVER_O)
@@ -80,6 +82,14 @@ $(PLANTED_D)/obj/%.o: %.c | $(GEN_H)
 
 $(BUILD)/bytetalk-cli: $(call obj,$(CLI_C)) $(BUILD)/libbytetalk.a
 	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
+
+$(BUILD)/bytetalk-bench: $(call obj,$(BENCH_C)) $(BUILD)/libbytetalk.a
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# What the server is compared with; no part of the product.
+$(BUILD)/test/router: $(BUILD)/obj/test/bench/router.o
+	@mkdir -p $(@D)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/libbytetalk.a: $(CLIENT_O)
 	$(call say,ar  ,$@)rm -f $@ && ar rcs $@ $^
@@ -145,7 +155,11 @@ cluster: deps-check
 check: deps-check
 	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests $(PLANTED_D)/bytetalk
 tests: export FLAGS := $(CPPFLAGS) -std=c11 -D_GNU_SOURCE $(WARN)
+<<<<<<< HEAD
 tests: $(UNITS) $(BUILD)/test/chaos-workload $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
+=======
+tests: $(UNITS) $(BUILD)/test/router $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
+>>>>>>> f73c044 (client: Add bytetalk-bench, a load tool: clients in pairs and a group, beside a bare router)
 	@mkdir -p $(BUILD)/test
 	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
 
@@ -153,7 +167,7 @@ tests: $(UNITS) $(BUILD)/test/chaos-workload $(patsubst test/cutvfs/%.c,$(BUILD)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/bytetalk \
 	           $(DESTDIR)$(PREFIX)/share/bytetalk/proto $(DESTDIR)$(PREFIX)/share/doc/bytetalk
-	install -m 755 $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/bytetalk-bench $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(BUILD)/libbytetalk.a $(DESTDIR)$(PREFIX)/lib
 	install -m 644 client/bytetalk.h $(DESTDIR)$(PREFIX)/include/bytetalk
 	install -m 644 bytetalk.ini $(DESTDIR)$(PREFIX)/share/bytetalk
