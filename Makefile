@@ -155,11 +155,7 @@ cluster: deps-check
 check: deps-check
 	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests $(PLANTED_D)/bytetalk
 tests: export FLAGS := $(CPPFLAGS) -std=c11 -D_GNU_SOURCE $(WARN)
-<<<<<<< HEAD
-tests: $(UNITS) $(BUILD)/test/chaos-workload $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
-=======
-tests: $(UNITS) $(BUILD)/test/router $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
->>>>>>> f73c044 (client: Add bytetalk-bench, a load tool: clients in pairs and a group, beside a bare router)
+tests: $(UNITS) $(BUILD)/test/router $(BUILD)/test/chaos-workload $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
 	@mkdir -p $(BUILD)/test
 	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
 
