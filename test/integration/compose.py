@@ -108,8 +108,8 @@ class Node(Instance):
         self.write_hosts()
         user, group = self.user
         program = [*dockerfile_says("ENTRYPOINT"), *self.spec["command"]]
-        inside = ["env", "-i", f"PATH={PATH}", f"HOSTNAME={self.name}", "unshare", f"--root={self.root}", f"--wd={dockerfile_says('WORKDIR')}",
-                  f"--setgid={group}", f"--setuid={user}", "--", *program]
+        inside = ["env", "-i", f"PATH={PATH}", f"HOSTNAME={self.name}", "unshare", f"--root={self.root}",
+                  f"--wd={dockerfile_says('WORKDIR')}", f"--setgid={group}", f"--setuid={user}", "--", *program]
         script = "\n".join([*self.build(), "cd /", f"exec {shlex.join(inside)}"])
         return ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--", "sh", "-euc", script]
 
@@ -181,7 +181,8 @@ class ZooKeeperImage(Instance, ZooKeeperMember):
         with open(os.path.join(self.dir, "zoo.cfg"), "w", encoding="utf-8") as f:
             f.write(f"dataDir={self.dir}\nclientPort=2181\ninitLimit=5\nsyncLimit=2\n"
                     f"tickTime={given['ZOO_TICK_TIME']}\nmaxClientCnxns={given['ZOO_MAX_CLIENT_CNXNS']}\n"
-                    f"admin.enableServer={given['ZOO_ADMINSERVER_ENABLED']}\n4lw.commands.whitelist={given['ZOO_4LW_COMMANDS_WHITELIST']}\n")
+                    f"admin.enableServer={given['ZOO_ADMINSERVER_ENABLED']}\n"
+                    f"4lw.commands.whitelist={given['ZOO_4LW_COMMANDS_WHITELIST']}\n")
         return argv
 
 
@@ -209,8 +210,8 @@ class MariaDBImage(Instance, MariaDB):
         with open(first, "w", encoding="ascii") as f:
             f.write(f"CREATE DATABASE IF NOT EXISTS `{database}`;\nCREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}';\n"
                     f"GRANT ALL ON `{database}`.* TO '{user}'@'%';\n")
-        return ["mariadbd", "--no-defaults", *self._user(), f"--datadir={self.data}", f"--socket={self.socket}", f"--pid-file={self.dir}/pid",
-                f"--init-file={first}", "--skip-name-resolve", *self.spec["command"]]
+        return ["mariadbd", "--no-defaults", *self._user(), f"--datadir={self.data}", f"--socket={self.socket}",
+                f"--pid-file={self.dir}/pid", f"--init-file={first}", "--skip-name-resolve", *self.spec["command"]]
 
     def health_command(self):
         """healthcheck.sh is the image's own; this asks what it asks with these arguments."""

@@ -45,7 +45,8 @@ class Composed(Clients):
 
 def received(instance):
     """Bytes that came to it from other nodes over the connections that stand."""
-    out = subprocess.run(instance.within(["ss", "-Htin", "( sport = :7500 or dport = :7500 )"]), capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(instance.within(["ss", "-Htin", "( sport = :7500 or dport = :7500 )"]), capture_output=True, text=True,
+                         check=True).stdout
     return sum(int(n) for n in re.findall(r"bytes_received:(\d+)", out))
 
 

@@ -75,8 +75,8 @@ def test_what_a_host_listens_to_on_loopback_is_its_own(net):
 
 def test_a_command_keeps_its_pid_and_what_was_set_for_it(net):
     a = net.host("a")
-    p = subprocess.Popen(a.command([sys.executable, "-c", "import os; print(os.getpid(), os.getpgid(0), os.readlink('/proc/self/ns/net'))"]),
-                         stdout=subprocess.PIPE, text=True, preexec_fn=os.setpgrp)
+    script = "import os; print(os.getpid(), os.getpgid(0), os.readlink('/proc/self/ns/net'))"
+    p = subprocess.Popen(a.command([sys.executable, "-c", script]), stdout=subprocess.PIPE, text=True, preexec_fn=os.setpgrp)
     pid, group, namespace = p.communicate(timeout=20)[0].split()
     assert int(pid) == int(group) == p.pid
     assert namespace != os.readlink("/proc/self/ns/net")
@@ -160,9 +160,11 @@ def test_closing_leaves_nothing():
 
 
 def test_a_killed_process_leaves_nothing():
-    script = ("import netns, subprocess, sys; net = netns.Network(); p = subprocess.Popen(net.host('a').command(['sleep', '60']), stdout=subprocess.DEVNULL);"
+    script = ("import netns, subprocess, sys; net = netns.Network();"
+              "p = subprocess.Popen(net.host('a').command(['sleep', '60']), stdout=subprocess.DEVNULL);"
               "print(net.me.device, p.pid, flush=True); sys.stdin.read()")
-    p = subprocess.Popen([sys.executable, "-c", script], cwd=os.path.dirname(__file__), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    p = subprocess.Popen([sys.executable, "-c", script], cwd=os.path.dirname(__file__), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         text=True)
     device, sleeper = p.stdout.readline().split()
     assert device in links()
     p.kill()
