@@ -50,6 +50,7 @@ struct wl_options {
     uint32_t raw_percent;              /* of the sends of users who have a raw sender */
     uint32_t stay_ms;                  /* how long a device stays, on average */
     uint32_t send_timeout_ms;
+    uint32_t backfill;                 /* messages of each conversation that a device new to the account gets */
     uint32_t seconds;                  /* of LOAD; 0: until told */
     bool stay;                         /* only the servers given */
 };
@@ -75,6 +76,7 @@ struct wl_user {
 struct wl_member {
     struct wl_user *user;
     uint8_t role;                      /* enum bt_role */
+    bool is_muted;
 };
 
 struct wl_sent {                       /* a message that was acknowledged */
@@ -134,6 +136,7 @@ struct wl_device {
 void wl_device_init(struct wl_device *d, struct workload *w, struct wl_user *user, uint32_t number);
 void wl_device_open(struct wl_device *d);            /* it must be away */
 void wl_device_leave(struct wl_device *d, uint64_t away_ms); /* comes back after that; UINT64_MAX: not by itself */
+void wl_device_again(struct wl_device *d);           /* leave, if it is there, and come back at once */
 void wl_device_stay(struct wl_device *d);            /* start the time until it leaves */
 void wl_user_stay(struct wl_user *u);                /* the same for all of a user's devices */
 bool wl_device_can(const struct wl_device *d);       /* take one more operation */

@@ -78,7 +78,8 @@ static struct wl_user *user_of(const struct workload *w, uint64_t id)
     return NULL;
 }
 
-static void role_set(struct workload *w, struct wl_chat *chat, uint64_t user_id, uint8_t role)
+/* NULL: no user of ours. */
+static struct wl_member *member_of(struct workload *w, struct wl_chat *chat, uint64_t user_id)
 {
     struct wl_user *u = user_of(w, user_id);
     struct wl_member *m = u ? wl_chat_member(chat, u) : NULL;
@@ -86,8 +87,21 @@ static void role_set(struct workload *w, struct wl_chat *chat, uint64_t user_id,
         m = &chat->members[chat->member_count++];
         m->user = u;
     }
+    return m;
+}
+
+static void role_set(struct workload *w, struct wl_chat *chat, uint64_t user_id, uint8_t role)
+{
+    struct wl_member *m = member_of(w, chat, user_id);
     if (m)
         m->role = role;
+}
+
+static void muted_set(struct workload *w, struct wl_chat *chat, uint64_t user_id, bool is_muted)
+{
+    struct wl_member *m = member_of(w, chat, user_id);
+    if (m)
+        m->is_muted = is_muted;
 }
 
 void wl_chat_heard(struct workload *w, struct wl_chat *chat, const struct bt_message *m)
@@ -118,8 +132,10 @@ void wl_chat_heard(struct workload *w, struct wl_chat *chat, const struct bt_mes
     case BT_DISBANDED:
         chat->is_disbanded = true;
         break;
-    case BT_CHANGE_NONE:
     case BT_MUTED:
+        muted_set(w, chat, m->membership->user_id, m->membership->until_ms != 0);
+        break;
+    case BT_CHANGE_NONE:
     case BT_UPDATED:
         break;
     }

@@ -6,7 +6,7 @@
 #include "test/chaos/workload.h"
 #include "test/chaos/workload_body.h"
 
-enum { DEVICE_RANDOM = 100, AWAY_LEAST_MS = 100, AWAY_MOST_MS = 20000, LOGIN_AGAIN_MS = 1000, BACKFILL = 50, MAX_QUEUED = 64 };
+enum { DEVICE_RANDOM = 100, AWAY_LEAST_MS = 100, AWAY_MOST_MS = 20000, LOGIN_AGAIN_MS = 1000, MAX_QUEUED = 64 };
 enum { CRASH_PERCENT = 40, SYNC_EVERY = 50, USER_AWAY_LEAST_MS = 10000, USER_AWAY_MOST_MS = 60000, USER_STAYS = 3 };
 
 static void open_due(void *arg);
@@ -62,7 +62,7 @@ static struct history_record record_of(const struct bt_message *m)
     if (m->membership) {
         r.outcome = (uint8_t)m->membership->change;
         r.refers = m->membership->user_id;
-        r.status = (uint8_t)m->membership->role;
+        r.status = m->membership->change == BT_MUTED ? m->membership->until_ms != 0 : (uint8_t)m->membership->role;
     } else {
         r.op = wl_body_op(m->body.data, m->body.len);
     }
@@ -176,7 +176,7 @@ void wl_device_open(struct wl_device *d)
         .program = "chaos-workload",
         .store = &d->store.base,
         .inbox = d->is_fresh ? BT_INBOX_FRESH : BT_INBOX_KEEP,
-        .backfill = BACKFILL,
+        .backfill = d->w->o.backfill,
         .send_timeout_ms = d->w->o.send_timeout_ms,
         .max_queued = MAX_QUEUED,
         .stay = d->w->o.stay,
@@ -221,7 +221,7 @@ static void closed(void *arg)
         wl_store_crash(&d->store);
     else
         wl_store_sync(&d->store);
-    if (d->is_wanted || d->w->phase == HISTORY_FINAL)
+    if (d->is_wanted)
         open_due(d);
 }
 
@@ -234,6 +234,12 @@ void wl_device_leave(struct wl_device *d, uint64_t ms)
         return;
     d->is_closing = true;
     bt_client_close(d->client, closed, d);
+}
+
+void wl_device_again(struct wl_device *d)
+{
+    wl_device_leave(d, UINT64_MAX);
+    open_due(d);
 }
 
 static void leave_due(void *arg)

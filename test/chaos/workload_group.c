@@ -5,7 +5,7 @@
 #include "net/mem.h"
 #include "test/chaos/workload.h"
 
-enum { EXTRA_MOST = 24, EXTRA_MEMBERS = 8, SMALL_MEMBERS_LEAST = 4, MUTE_MOST_MS = 10000, MUTE_LEAST_MS = 1000 };
+enum { EXTRA_MOST = 24, EXTRA_MEMBERS = 8, SMALL_MEMBERS_LEAST = 4, MUTE_MS = 86400000 };
 
 static struct wl_op *begin(struct wl_device *d, struct wl_chat *chat, const struct wl_call *call)
 {
@@ -157,15 +157,19 @@ static void kick(const struct step *s)
         wl_op_refused(op);
 }
 
+/* Whoever is muted is let write again; else somebody is muted, for longer than any run lasts. */
 static void mute(const struct step *s)
 {
     struct timespec now;
     const struct wl_member *m = wl_chat_pick(s->chat, s->a, BT_MEMBER, BT_ADMIN);
+    for (size_t n = 0; n < s->chat->member_count; n++)
+        if (s->chat->members[n].is_muted && s->chat->members[n].role)
+            m = &s->chat->members[n];
     struct wl_device *d = m ? superior(s, m) : NULL;
     if (!d)
         return;
     clock_gettime(CLOCK_REALTIME, &now);
-    int64_t until_ms = s->b >> 24 & 1 ? 0 : (int64_t)now.tv_sec * 1000 + MUTE_LEAST_MS + (int64_t)(s->b >> 32) % MUTE_MOST_MS;
+    int64_t until_ms = m->is_muted ? 0 : (int64_t)now.tv_sec * 1000 + MUTE_MS;
     struct wl_op *op = begin(d, s->chat, &(struct wl_call){
         .what = HISTORY_GROUP_MUTE, .target = target_of(s->chat), .user = m->user->id, .seq = (uint64_t)until_ms });
     if (!bt_group_mute(d->client, s->chat->hi, m->user->id, until_ms, wl_op_end_plain, op))

@@ -59,8 +59,8 @@ static struct wl_chat *pair_new(struct wl_user *a, struct wl_user *b)
 {
     struct wl_chat *chat = wl_alloc(1, sizeof *chat);
     chat->members = wl_alloc(2, sizeof *chat->members);
-    chat->members[0] = (struct wl_member){ a, BT_MEMBER };
-    chat->members[1] = (struct wl_member){ b, BT_MEMBER };
+    chat->members[0] = (struct wl_member){ .user = a, .role = BT_MEMBER };
+    chat->members[1] = (struct wl_member){ .user = b, .role = BT_MEMBER };
     chat->member_count = a == b ? 1 : 2;
     chat->is_lasting = true;
     return chat;
