@@ -397,6 +397,7 @@ static void chat_stop_done(void *arg)
     }
     chat_push_stop(chat);
     chat_senders_stop(chat);
+    chat_doors_free(chat);
     bt_free(chat->convs);
     bt_free(chat->ids);
     bt_free(chat->rows);

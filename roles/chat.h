@@ -4,7 +4,7 @@
  *   chat.c (check its form, make an op) -> chat_sender.c (does its sender repeat too much?) -> chat_conv.c (open the
  *   conversation, keep the order) -> chat_repeat.c (known already?) -> chat_check.c (allowed?) -> chat_batch.c (many-row insert) or
  *   chat_change.c (an atomic list: edit, recall, members, first message); where another node writes too: chat_rival.c
- *   -> chat_push.c (answer the sender, then push to whom presence knows).
+ *   -> chat_push.c (answer the sender, then push to whom presence knows; chat_doors.c: while it is away, whom proxies know).
  *
  * A conversation takes its ops in the order in which they came. Loop thread only.
  */
@@ -152,6 +152,16 @@ struct chat_fan {
     bool has_lost;    /* its queue refused a push: told when there is room */
 };
 
+/* A proxy that was asked who is connected to it. */
+struct chat_door {
+    struct chat *chat;
+    struct rpc_pending *call;  /* NULL: not being asked */
+    uint64_t epoch, position;  /* of its last answer; 0: all is asked */
+    uint32_t node;             /* of that epoch */
+    bool is_known;             /* the copy has what it answered */
+    char address[64];
+};
+
 struct chat_settings {
     uint32_t window, body_max, signal_max, batch_rows, batches, repeats;
     size_t repeats_waiting, queue, queue_bytes, conversations, batch_bytes, max_members;
@@ -182,7 +192,10 @@ struct chat {
     uint64_t presence_generation, presence_position;
     bool presence_reading;
     bool presence_is_lost;             /* the last read failed */
-    uint64_t presence_young_ms;        /* until then a new generation may lack proxies that have yet to write their users */
+    uint64_t presence_young_ms;        /* until then it may lack users that proxies have yet to write */
+    struct chat_door **doors;
+    size_t ndoors, doors_cap, nasked;  /* nasked: that have yet to answer */
+    enum bt_err asked_err;             /* BT_ENOMEM: some could not be asked */
     struct chat_wait *waits, **waits_last;   /* for the next read */
     struct chat_wait *reading;               /* for the read under way */
 
@@ -322,17 +335,32 @@ void chat_presence_look(struct chat *chat, struct chat_wait *w);
 #ifdef BYTETALK_PLANTED
 void chat_presence_early(struct chat *chat);            /* read it without waiting for it */
 #endif
-bool chat_presence_is_young(const struct chat *chat);   /* made anew, and not all proxies have written again */
 bool chat_presence_is_current(const struct chat *chat); /* it would run it at once */
 bool chat_presence_has(const struct chat *chat, uint64_t user_id);
 
 /* Iterate over the nodes of a user: at = 0 first; false: no more. */
 bool chat_presence_next(const struct chat *chat, uint64_t user_id, size_t *at, uint32_t *node_out);
 
+/* What a node itself says: these are there, and these are not; is_full: nobody else is there, nor was at its address. BT_ENOMEM. */
+enum bt_err chat_presence_put(struct chat *chat, uint32_t node, bool is_full, struct rpc_bytes here, struct rpc_bytes gone);
+
+/* ---- chat_doors.c ------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * Ask every live proxy what has changed since its last answer, and put that into the copy; then chat_presence_asked(), perhaps inside
+ * this call. One that does not answer is told that it may have missed pushes. One round at a time.
+ */
+void chat_doors_ask(struct chat *chat);
+void chat_presence_asked(struct chat *chat, enum bt_err err); /* BT_ENOMEM: the copy lacks somebody */
+void chat_doors_forget(struct chat *chat);                    /* presence is good again, or the copy was emptied: ask for all next time */
+bool chat_door_is_known(const struct chat *chat, uint32_t node);
+void chat_doors_free(struct chat *chat);
+
 /* ---- chat_push.c ---------------------------------------------------------------------------------------------------------------- */
 
 void chat_push_op(struct chat *chat, struct chat_op *op);      /* a committed op, or a signal: to the members; takes op */
 void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace, enum bt_err presence_err); /* wherever they are */
+void chat_push_lost(struct chat *chat, uint32_t node);         /* a proxy may have missed some: it is told when it can be */
 void chat_push_news(const char *address, enum rpc_link_news news, void *chat_arg);
 void chat_push_stop(struct chat *chat);
 

@@ -2,7 +2,8 @@
  * roles/chat_presence.c: this node's copy of presence: which users are connected where.
  *
  * A table of (user, node) pairs, kept up by reading the log of changes past the copy's position. A push looks at it only
- * after a read that began after its commit, so that whoever connected before he compared positions is found.
+ * after a read that began after its commit, so that whoever connected before he compared positions is found. While presence is away, and
+ * until proxies have written again, the copy is kept up by asking the proxies (chat_doors.c).
  */
 #include "roles/chat.h"
 
@@ -13,7 +14,7 @@
 #define LOG_MODULE "chat"
 #include "net/log.h"
 
-enum { YOUNG_MS = 3000 }; /* proxies see a new generation within a second, and write their users again */
+enum { YOUNG_MS = 3000 }; /* proxies see within a second that it is back or made anew, and write their users again */
 
 static size_t home_of(const struct chat *chat, uint64_t user_id)
 {
@@ -136,13 +137,20 @@ static void apply(struct chat *chat, const struct presence_item *item)
         tell_large(chat, item->user_id, is);
 }
 
+static bool is_young(const struct chat *chat)
+{
+    return net_now_ms(chat->env.loop) < chat->presence_young_ms;
+}
+
 static enum bt_err apply_all(struct chat *chat, const struct presence_delta *delta)
 {
+    if (chat->presence_is_lost ||
+        (delta->is_full && chat->presence_generation != 0 && chat->presence_generation != delta->generation))
+        chat->presence_young_ms = net_now_ms(chat->env.loop) + YOUNG_MS;
     if (delta->is_full) {
         if (chat->presence_generation != 0 && chat->presence_generation != delta->generation)
-            chat->presence_young_ms = net_now_ms(chat->env.loop) + YOUNG_MS;
-        if (chat->presence_generation != 0 && chat->presence_generation != delta->generation)
             log_info("presence was made anew; all proxies are asked for %d ms", YOUNG_MS);
+        chat_doors_forget(chat);
         if (chat->traces_cap > 0)
             memset(chat->traces, 0, chat->traces_cap * sizeof *chat->traces);
         chat->ntraces = 0;
@@ -154,9 +162,33 @@ static enum bt_err apply_all(struct chat *chat, const struct presence_delta *del
         return BT_ENOMEM;
     }
     for (size_t i = 0; i < delta->n; i++)
-        apply(chat, &delta->items[i]);
+        if (!is_young(chat) || !chat_door_is_known(chat, delta->items[i].node)) /* what it said itself is newer */
+            apply(chat, &delta->items[i]);
     chat->presence_generation = delta->generation;
     chat->presence_position = delta->position;
+    return BT_OK;
+}
+
+/* Nobody is known there any more. What moves up on the way is looked at too. */
+static void drop_node(struct chat *chat, const char *address)
+{
+    for (size_t i = 0; i < chat->traces_cap; i++)
+        while (chat->traces[i].user_id != 0 && strcmp(presence_node(chat->env.presence, chat->traces[i].node)->address, address) == 0)
+            take(chat, chat->traces[i].user_id, chat->traces[i].node);
+    for (struct chat_conv *c = chat->large; c != NULL; c = c->large_next)
+        c->online_known = false;
+}
+
+enum bt_err chat_presence_put(struct chat *chat, uint32_t node, bool is_full, struct rpc_bytes here, struct rpc_bytes gone)
+{
+    if (grow(chat, chat->ntraces + here.len / 8) != BT_OK)
+        return BT_ENOMEM;
+    if (is_full)
+        drop_node(chat, presence_node(chat->env.presence, node)->address);
+    for (size_t i = 0; i < gone.len / 8; i++)
+        apply(chat, &(struct presence_item){ .user_id = rpc_bytes_u64(gone, i), .node = node });
+    for (size_t i = 0; i < here.len / 8; i++)
+        apply(chat, &(struct presence_item){ .user_id = rpc_bytes_u64(here, i), .node = node, .is_here = true });
     return BT_OK;
 }
 
@@ -168,20 +200,16 @@ static void tell_change(struct chat *chat, enum bt_err err)
     bool is_lost = err != BT_OK;
 
     if (is_lost && !chat->presence_is_lost)
-        log_warn("presence lost: %s; pushing by asking every proxy", bt_err_text(err));
+        log_warn("presence lost: %s; all proxies are asked who is connected", bt_err_text(err));
     else if (!is_lost && chat->presence_is_lost)
         log_info("presence found again: %zu traces of users", chat->ntraces);
     chat->presence_is_lost = is_lost;
 }
 
-static void read_done(enum bt_err err, const struct presence_delta *delta, void *arg)
+void chat_presence_asked(struct chat *chat, enum bt_err err)
 {
-    struct chat *chat = arg;
     struct chat_wait *w;
 
-    if (err == BT_OK)
-        err = apply_all(chat, delta);
-    tell_change(chat, err);
     while ((w = chat->reading) != NULL) {
         chat->reading = w->next;
         w->run(chat, w, err);
@@ -190,6 +218,21 @@ static void read_done(enum bt_err err, const struct presence_delta *delta, void 
     if (chat->waits != NULL)
         read_start(chat);
     chat_maybe_idle(chat);
+}
+
+static void read_done(enum bt_err err, const struct presence_delta *delta, void *arg)
+{
+    struct chat *chat = arg;
+
+    if (err == BT_OK)
+        err = apply_all(chat, delta);
+    tell_change(chat, err);
+    if (chat->presence_is_lost || is_young(chat)) {
+        chat_doors_ask(chat);
+        return;
+    }
+    chat_doors_forget(chat);
+    chat_presence_asked(chat, BT_OK);
 }
 
 static void read_start(struct chat *chat)
@@ -209,14 +252,10 @@ void chat_presence_early(struct chat *chat)
 }
 #endif
 
-bool chat_presence_is_young(const struct chat *chat)
-{
-    return net_now_ms(chat->env.loop) < chat->presence_young_ms;
-}
-
 bool chat_presence_is_current(const struct chat *chat)
 {
-    return !chat->presence_reading && presence_is_current(chat->env.presence, chat->presence_generation, chat->presence_position);
+    return !chat->presence_reading && !chat->presence_is_lost && !is_young(chat) &&
+           presence_is_current(chat->env.presence, chat->presence_generation, chat->presence_position);
 }
 
 void chat_presence_look(struct chat *chat, struct chat_wait *w)

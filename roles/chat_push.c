@@ -124,6 +124,14 @@ static enum bt_err fan_reach(struct chat *chat, uint32_t node)
     return BT_OK;
 }
 
+void chat_push_lost(struct chat *chat, uint32_t node)
+{
+    if (fan_reach(chat, node) == BT_OK)
+        lost_at(chat, node);
+    else
+        lost_everywhere(chat);
+}
+
 static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
 {
     struct chat_fan *f;
@@ -285,49 +293,6 @@ static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, Pus
     return err;
 }
 
-/* ---- without presence ------------------------------------------------------------------------------------------------------------ */
-
-/* To every live proxy: each knows who of them is connected to it. */
-static void send_everywhere(struct chat *chat, const PushEvent *push, uint64_t trace)
-{
-    const struct rpc_ctx ctx = { .trace = trace };
-    size_t n, len = 0;
-    const struct registry_node *nodes = rpc_nodes(chat->env.rpc, &n);
-    enum bt_err err = encode(PushEvent_fields, push, &chat->push, &chat->push_cap, &len);
-
-    if (err != BT_OK)
-        lost_everywhere(chat);
-    for (size_t i = 0; err == BT_OK && i < n; i++)
-        if (is_proxy(&nodes[i]) && rpc_event_to(chat->env.rpc, nodes[i].address, RPC_PROXY_PUSH, &ctx, chat->push, len) != BT_OK)
-            lost_everywhere(chat);
-}
-
-static void ask_everywhere(struct chat *chat, const struct chat_op *op)
-{
-    const struct chat_conv *c = op->conv;
-    uint64_t seq = op->kind == OP_SIGNAL ? UINT64_MAX : op->row.seq, *users = bt_malloc((c->nmembers + 3) * sizeof *users);
-    PushEvent push = { 0 };
-    size_t n = 0;
-
-    if (users == NULL || encode_event(chat, op, &push) != BT_OK) {
-        bt_free(users);
-        lost_everywhere(chat);
-        return;
-    }
-    for (size_t i = 0; i < c->nmembers; i++)
-        if (c->members[i].joined_seq <= seq)
-            users[n++] = c->members[i].user_id;
-    if (c->lo != 0 && c->nmembers == 0) {
-        users[n++] = c->hi;
-        users[n++] = c->lo;
-    }
-    if (op->also_push != 0)
-        users[n++] = op->also_push;
-    push.users = rpc_bytes(users, n * sizeof users[0]);
-    send_everywhere(chat, &push, op->trace);
-    bt_free(users);
-}
-
 /*
  * Where the sender's own proxy holds receivers too, his answer and their push are one frame. Else nothing is done here.
  */
@@ -371,9 +336,9 @@ static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence
     PushEvent push = { 0 };
 
     fan_clear(chat);
-    if (presence_err != BT_OK || chat_presence_is_young(chat)) {
+    if (presence_err != BT_OK) {
         chat_op_reply(op);
-        ask_everywhere(chat, op);
+        lost_everywhere(chat);
     } else {
         fan_members(c, op->kind == OP_SIGNAL ? 0 : op->row.seq);
         if (op->also_push != 0)
@@ -408,8 +373,8 @@ void chat_push_op(struct chat *chat, struct chat_op *op)
 void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace, enum bt_err presence_err)
 {
     fan_clear(chat);
-    if (presence_err != BT_OK || chat_presence_is_young(chat)) {
-        send_everywhere(chat, push, trace);
+    if (presence_err != BT_OK) {
+        lost_everywhere(chat);
         return;
     }
     for (size_t i = 0; i < push->users.len / 8; i++)

@@ -49,6 +49,8 @@ struct proxy_client {
     bool wants_resync;                         /* in proxy->resyncing's round */
 };
 
+enum { PROXY_CHANGES = 1024 }; /* comings and goings that are remembered, a power of two */
+
 /* A user with connected sessions here. */
 struct proxy_user {
     struct proxy_user *hash_next;
@@ -72,6 +74,8 @@ struct proxy {
     uint32_t nclients;
     struct proxy_user **users;                 /* hash, power of two */
     size_t nusers, users_cap;
+    uint64_t changed[PROXY_CHANGES];           /* users who came or went last */
+    uint64_t nchanges;                         /* all of them, since the start */
     struct proxy_forward *spare;               /* for reuse */
     uint32_t nspare;
     uint32_t nforwards;                        /* calls under way, bindings included */
@@ -131,6 +135,9 @@ void proxy_unbind(struct proxy_client *client); /* no longer a session of its us
 struct proxy_user *proxy_user_find(const struct proxy *proxy, uint64_t user_id);
 void proxy_ended_start(struct proxy *proxy);    /* ask every second which sessions have ended */
 void proxy_bind_stop(struct proxy *proxy);
+/* proxy_here.c: a user came, or went. */
+void proxy_here_changed(struct proxy *proxy, uint64_t user_id);
+
 void proxy_presence_lost(void *proxy_arg);      /* presence was made anew: write all users again */
 
 /* ---- proxy_push.c -------------------------------------------------------------------------------------------------------------- */

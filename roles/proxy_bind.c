@@ -80,6 +80,7 @@ static struct proxy_user *user_get(struct proxy *proxy, uint64_t user_id)
     u->hash_next = proxy->users[slot];
     proxy->users[slot] = u;
     proxy->nusers++;
+    proxy_here_changed(proxy, user_id);
     return u;
 }
 
@@ -91,6 +92,7 @@ static void user_free(struct proxy *proxy, struct proxy_user *u)
         ;
     *at = u->hash_next;
     proxy->nusers--;
+    proxy_here_changed(proxy, u->user_id);
     bt_free(u);
 }
 

@@ -82,6 +82,12 @@ struct rpc_pending *rpc_send(struct rpc *rpc, uint16_t method, const struct rpc_
 struct rpc_pending *rpc_send_msg(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const void *msg, rpc_reply_cb *cb, void *arg);
 
 /*
+ * The same at one node, by address: a method of route DIRECT that changes nothing. Not tried elsewhere, nor again: BT_EDOWN when it is
+ * passed over, not reached, or refuses; BT_ETIMEOUT.
+ */
+struct rpc_pending *rpc_send_to(struct rpc *rpc, const char *address, uint16_t method, const struct rpc_ctx *ctx, const void *msg, rpc_reply_cb *cb, void *arg);
+
+/*
  * In cb: the reply's message, or the error that came instead of it (BT_EPROTO: not that message). On BT_OK views point into the
  * reply, and rpc_release() is the caller's. msg_out: zeroed by the caller.
  */

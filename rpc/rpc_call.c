@@ -215,7 +215,11 @@ static void try_now(struct rpc_pending *p)
         end_soon(p, out_of_time(p));
         return;
     }
-    struct node_peer *peer = rpc_choose(p->rpc, p->info, p->h.caller, p->h.target, p->tries, p->tried);
+    if (p->to && (p->tries > 0 || p->to->is_passed_over)) {
+        end_soon(p, BT_EDOWN);
+        return;
+    }
+    struct node_peer *peer = p->to ? p->to : rpc_choose(p->rpc, p->info, p->h.caller, p->h.target, p->tries, p->tried);
     if (peer)
         give_to(p, peer);
     else
@@ -258,8 +262,8 @@ void rpc_pending_fail_waiting(struct node_peer *peer)
 
 /* ---- what roles call ---- */
 
-static struct rpc_pending *start(struct rpc *rpc, const struct rpc_method_info *info, const struct rpc_ctx *ctx, const uint8_t *payload,
-                                 size_t len, enum bt_err err, rpc_reply_cb *cb, void *arg)
+static struct rpc_pending *start(struct rpc *rpc, struct node_peer *to, const struct rpc_method_info *info, const struct rpc_ctx *ctx,
+                                 const uint8_t *payload, size_t len, enum bt_err err, rpc_reply_cb *cb, void *arg)
 {
     struct rpc_pending *p = rpc_pending_new(rpc);
     if (!p) {
@@ -270,6 +274,7 @@ static struct rpc_pending *start(struct rpc *rpc, const struct rpc_method_info *
     if (!p)
         abort();
     rpc_pending_fill(p, rpc, info, ctx);
+    p->to = to;
     p->cb = cb;
     p->arg = arg;
     rpc->stats.calls++;
@@ -288,7 +293,7 @@ struct rpc_pending *rpc_send(struct rpc *rpc, uint16_t method, const struct rpc_
 {
     const struct rpc_method_info *info = rpc_method_info(method);
     assert(info && !info->is_event && info->route != RPC_DIRECT);
-    return start(rpc, info, ctx, payload, len, BT_OK, cb, arg);
+    return start(rpc, NULL, info, ctx, payload, len, BT_OK, cb, arg);
 }
 
 struct rpc_pending *rpc_send_msg(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const void *msg, rpc_reply_cb *cb, void *arg)
@@ -298,7 +303,20 @@ struct rpc_pending *rpc_send_msg(struct rpc *rpc, uint16_t method, const struct 
 
     assert(info && !info->is_event && info->route != RPC_DIRECT);
     enum bt_err err = rpc_encode_msg(&e, info->req, msg);
-    struct rpc_pending *p = start(rpc, info, ctx, rpc_encoded_bytes(&e), e.len, err, cb, arg);
+    struct rpc_pending *p = start(rpc, NULL, info, ctx, rpc_encoded_bytes(&e), e.len, err, cb, arg);
+    bt_free(e.heap);
+    return p;
+}
+
+struct rpc_pending *rpc_send_to(struct rpc *rpc, const char *address, uint16_t method, const struct rpc_ctx *ctx, const void *msg, rpc_reply_cb *cb, void *arg)
+{
+    const struct rpc_method_info *info = rpc_method_info(method);
+    struct node_peer *to = rpc_peer_get(rpc, address);
+    struct rpc_encoded e;
+
+    assert(info && !info->is_event && info->route == RPC_DIRECT && info->repeat == RPC_READ);
+    enum bt_err err = rpc_encode_msg(&e, info->req, msg);
+    struct rpc_pending *p = start(rpc, to, info, ctx, rpc_encoded_bytes(&e), e.len, err != BT_OK || to ? err : BT_EDOWN, cb, arg);
     bt_free(e.heap);
     return p;
 }

@@ -90,6 +90,7 @@ struct rpc_pending {
     rpc_reply_cb *cb;
     void *arg;
     struct node_peer *peer;             /* whose outstanding it is among; NULL while pausing or ending */
+    struct node_peer *to;               /* named by the caller: tried once; NULL: chosen here */
     struct node_peer *tried;            /* the last one that was asked: not the first choice for the next try; only compared */
     uint8_t *payload;
     size_t len, cap;

@@ -55,6 +55,7 @@ struct presence_node {
     uint64_t epoch;
     char address[];
 };
+enum bt_err presence_node_number(struct presence *p, const char *address, uint64_t epoch, uint32_t *node_out); /* given on first sight; BT_ENOMEM */
 const struct presence_node *presence_node(const struct presence *p, uint32_t node); /* node came from an item (asserted) */
 uint32_t presence_self(const struct presence *p);                                  /* this node's own number */
 

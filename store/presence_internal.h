@@ -4,8 +4,6 @@
 
 #include "store/presence.h"
 
-/* The number of (address, epoch), given on first sight. BT_ENOMEM. */
-enum bt_err presence_node_number(struct presence *p, const char *address, uint64_t epoch, uint32_t *node_out);
 void presence_nodes_free(struct presence *p);
 
 /* presence_memory.c. log_len: changes that are kept. */

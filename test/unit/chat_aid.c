@@ -19,6 +19,8 @@ static void take_push(struct chat_aid *c, const PushEvent *push)
     Message m = { 0 };
 
     assert_true(c->npushed < CHAT_AID_PUSHES);
+    c->push_bytes += push->users.len + push->event.len;
+    c->nreceivers += push->users.len / 8;
     if (push->method != RPC_ON_MESSAGE) {
         assert_int_equal(push->method, RPC_ON_SIGNAL);
         c->pushed[c->npushed++] = 0;
@@ -44,7 +46,28 @@ static void fake_lost(struct rpc_call *call, const void *msg, void *self)
     c->nlost++;
 }
 
-static const struct rpc_method fake_proxy_methods[] = { { RPC_PROXY_PUSH, fake_push }, { RPC_PROXY_PUSH_LOST, fake_lost }, { 0, NULL } };
+/* Ben is there from the start, and at the second position whoever is late. */
+static void fake_users_here(struct rpc_call *call, const void *msg, void *self)
+{
+    struct chat_aid *c = self;
+    const UsersHereRequest *req = msg;
+    bool is_full = req->epoch != rpc_self(c->rpc)->epoch || req->position == 0;
+    uint64_t users[2] = { BEN, c->late };
+    size_t from = is_full ? 0 : 1, n = c->late != 0 && (is_full || req->position < 2) ? 2 : 1;
+
+    c->nasked++;
+    if (c->is_mute) {
+        rpc_fail(call, BT_EDOWN, "mute");
+        return;
+    }
+    c->push_bytes += (n - from) * sizeof users[0];
+    rpc_reply(call, &(UsersHereReply){ .epoch = rpc_self(c->rpc)->epoch, .position = c->late != 0 ? 2 : 1, .is_full = is_full,
+                                       .here = rpc_bytes(users + from, (n - from) * sizeof users[0]) });
+}
+
+static const struct rpc_method fake_proxy_methods[] = {
+    { RPC_PROXY_PUSH, fake_push }, { RPC_PROXY_PUSH_LOST, fake_lost }, { RPC_PROXY_USERS_HERE, fake_users_here }, { 0, NULL }
+};
 
 /* ---- turning ----------------------------------------------------------------------------------------------------------------------- */
 

@@ -48,6 +48,10 @@ struct chat_aid {
     size_t ncalls;
     uint64_t pushed[CHAT_AID_PUSHES]; /* seqs of messages, alone or with an answer; 0: a signal */
     size_t npushed, nlost;            /* nlost: how often the proxy was told that it missed some */
+    size_t nreceivers;                /* of all pushes */
+    size_t nasked, push_bytes;        /* how often the proxy was asked who is there; the payloads of its pushes and answers */
+    bool is_mute;                     /* the proxy does not answer that */
+    uint64_t late;                    /* who has come to it by now besides Ben; 0: nobody */
 };
 
 /* As cmocka takes them; chat_aid_setup_with() for a setup of the test's own: settings "section.name=value", ended by NULL, or NULL. */

@@ -1,0 +1,63 @@
+/*
+ * roles/proxy_here.c: who is connected here, for nodes that ask the proxy itself: chat nodes, while presence is away.
+ *
+ * The table of users with a numbered memory of who came or went last. A user is in it before his login is answered, so a chat node that
+ * asks after a commit finds everybody who may not find the message by his own comparison of positions.
+ */
+#include "roles/proxy.h"
+
+#include "net/mem.h"
+#include "proto/proxy_methods.h"
+
+void proxy_here_changed(struct proxy *proxy, uint64_t user_id)
+{
+    proxy->changed[proxy->nchanges++ % PROXY_CHANGES] = user_id;
+}
+
+static size_t all_users(const struct proxy *proxy, uint64_t *out)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < proxy->users_cap; i++)
+        for (const struct proxy_user *u = proxy->users[i]; u != NULL; u = u->hash_next)
+            out[n++] = u->user_id;
+    return n;
+}
+
+/* Position p of the asker is nchanges + 1 as it was: 0 is nobody's. */
+static bool is_remembered(const struct proxy *proxy, const UsersHereRequest *req)
+{
+    return req->epoch == rpc_self(proxy->env.rpc)->epoch && req->position > 0 && req->position <= proxy->nchanges + 1 &&
+           proxy->nchanges + 1 - req->position <= PROXY_CHANGES;
+}
+
+void proxy_users_here(struct rpc_call *call, const void *msg, void *self)
+{
+    const UsersHereRequest *req = msg;
+    const struct proxy *proxy = self;
+    bool is_full = !is_remembered(proxy, req);
+    size_t most = is_full ? proxy->nusers : (size_t)(proxy->nchanges + 1 - req->position), nhere = 0, ngone = 0;
+    uint64_t *users = bt_malloc((most + 1) * sizeof *users);
+
+    if (users == NULL) {
+        rpc_fail(call, BT_ENOMEM, NULL);
+        return;
+    }
+    if (is_full)
+        nhere = all_users(proxy, users);
+    for (uint64_t at = req->position - 1; !is_full && at < proxy->nchanges; at++) { /* as they are now, from both ends */
+        uint64_t user_id = proxy->changed[at % PROXY_CHANGES];
+        if (proxy_user_find(proxy, user_id) != NULL)
+            users[nhere++] = user_id;
+        else
+            users[most - ++ngone] = user_id;
+    }
+    rpc_reply(call, &(UsersHereReply){
+        .epoch = rpc_self(proxy->env.rpc)->epoch,
+        .position = proxy->nchanges + 1,
+        .is_full = is_full,
+        .here = rpc_bytes(users, nhere * sizeof *users),
+        .gone = rpc_bytes(users + most - ngone, ngone * sizeof *users),
+    });
+    bt_free(users);
+}
