@@ -46,7 +46,8 @@ CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %sc
 # Everything but main(), for the unit tests.
 UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID) $(BENCH_AID)))
 # The chaos test's load: a program over the client library.
-CHAOS_C  := $(wildcard test/chaos/*.c)
+CHAOS_C  := $(wildcard test/chaos/workload*.c)
+CHAOS    := $(BUILD)/test/chaos-workload $(BUILD)/test/chaos-relay $(BUILD)/test/chaos-patience.so
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
 
 # The server with planted bugs (net/planted.h), for the test of the chaos checker: only the objects that differ are made anew.
@@ -107,6 +108,15 @@ $(BUILD)/test/%.so: test/cutvfs/%.c
 	@mkdir -p $(@D)
 	$(call say,link,$@)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $(WERROR) -shared -fPIC -o $@ $< -lsqlite3
 
+# What the chaos test starts besides: a slow road, and a library for MariaDB.
+$(BUILD)/test/chaos-relay: $(BUILD)/obj/test/chaos/relay.o
+	@mkdir -p $(@D)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+$(BUILD)/test/chaos-patience.so: test/chaos/patience.c
+	@mkdir -p $(@D)
+	$(call say,link,$@)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $(WERROR) -shared -fPIC -o $@ $<
+
 $(BUILD)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(call say,cc  ,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -151,11 +161,19 @@ cluster: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@$(PYTHON) test/run_cluster --build=$(BUILD)
 
+# A cluster under load, one fault after another, and whether every promise held; test/chaos/README.md. SEED= repeats a run,
+# TIME= seconds of load, ONLY=kind,kind some faults, SHORT=1 each quick one once.
+.PHONY: chaos
+chaos: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all $(CHAOS)
+	@$(PYTHON) test/chaos/run.py --build=$(BUILD) $(if $(SAN),--sanitized) $(if $(SEED),--seed=$(SEED)) $(if $(TIME),--time=$(TIME)) \
+	    $(if $(ONLY),--only=$(ONLY)) $(if $(SHORT),--short)
+
 .PHONY: check tests
 check: deps-check
 	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests $(PLANTED_D)/bytetalk
 tests: export FLAGS := $(CPPFLAGS) -std=c11 -D_GNU_SOURCE $(WARN)
-tests: $(UNITS) $(BUILD)/test/router $(BUILD)/test/chaos-workload $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
+tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
 	@mkdir -p $(BUILD)/test
 	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
 

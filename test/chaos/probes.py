@@ -1,0 +1,188 @@
+"""Users of the orchestrator's own, who find out when sends succeed again: raw clients, without the library's patience.
+
+Each sends to some conversations, one message at a time in each, over one connection; what is not answered in time, or
+refused, is sent again, over another proxy when the first is silent or gone. What they write is left out of dump.tsv.
+"""
+import itertools
+import random
+import threading
+import time
+
+from client import Client, Closed, msg_id
+from wire import NOT_DONE, PERHAPS, RESEND
+
+PAUSE_S = 0.25       # between two messages of a conversation
+SILENT_S = 2.0       # an answer that takes longer is waited for no more
+PASSWORD = "correct horse"
+
+
+def now_us():
+    return time.monotonic_ns() // 1000
+
+
+class Talk:
+    """One conversation of one probe: (begun, done) of what was acknowledged, in the order of the ends."""
+
+    def __init__(self, target):
+        self.target, self.done = target, []
+        self.call = None          # under way
+        self.id = self.begun_us = self.tried_us = None
+        self.flags, self.due = 0, 0.0
+
+
+class Probe(threading.Thread):
+    def __init__(self, number, doors, user, targets, seed):
+        super().__init__(daemon=True)
+        self.rng = random.Random(f"{seed} probe {number}")
+        self.doors, self.user, self.talks = list(doors), user, [Talk(t) for t in targets]
+        self.door = number
+        self.client, self.is_leaving = None, False
+        self.is_ending = threading.Event()
+        self.resent = self.retried = 0
+        self.faults = []          # refusals that no fault explains
+
+    def run(self):
+        while not self.is_ending.is_set():
+            try:
+                if self.client is None:
+                    self._connect()
+                self._turn()
+            except (Closed, OSError, AssertionError):
+                self._leave()
+        if self.client:
+            self.client.close()
+
+    def _connect(self):
+        self.door += 1
+        self.client = Client(self.doors[self.door % len(self.doors)], hello=False)
+        for call, fields in (("Hello", {"version": 1, "client": "probe"}),
+                             ("Login", {"name": self.user.name, "password": PASSWORD, "device_id": self.user.device, "device": "probe"})):
+            assert self.client.wait(self.client.start(call, timeout_ms=2000, **fields), SILENT_S).status == "OK"
+        self.is_leaving = False
+
+    def _leave(self):
+        if self.client:
+            self.client.close()
+            self.client = None
+        for t in self.talks:
+            if t.call:
+                t.call, t.flags, t.due = None, RESEND, 0.0
+                self.resent += 1
+        self.is_ending.wait(0.05)
+
+    def _turn(self):
+        if self.client.is_closed:
+            raise Closed
+        for t in self.talks:
+            if t.call is None and time.monotonic() >= t.due and not self.is_leaving:
+                self._send(t)
+        self.client.pump(0.02)
+        for t in self.talks:
+            if t.call is not None and t.call.reply is not None:
+                self._answered(t, t.call.reply)
+            elif t.call is not None and time.monotonic() - t.call.started > SILENT_S:
+                raise Closed
+        self.is_leaving |= any(name == "GoAway" for name, _ in self.client.events)
+        self.client.events.clear()
+        if self.is_leaving and not any(t.call for t in self.talks):
+            raise Closed
+
+    def _send(self, talk):
+        if talk.id is None:
+            talk.id, talk.begun_us, talk.flags = msg_id(), now_us(), 0
+        talk.call = self.client.start("Send", target=talk.target, client_msg_id=talk.id, body=b"probe", flags=talk.flags, timeout_ms=2000)
+
+    def _answered(self, talk, reply):
+        talk.call = None
+        if reply.status == "OK":
+            talk.done.append((talk.begun_us, now_us()))
+            talk.id, talk.due = None, time.monotonic() + PAUSE_S * self.rng.uniform(0.8, 1.2)
+            return
+        talk.due = time.monotonic() + 0.05
+        if reply.status in PERHAPS:
+            talk.flags = RESEND
+            self.resent += 1
+        elif reply.status in NOT_DONE:
+            self.retried += 1
+        else:
+            self.faults.append(f"{reply}")
+
+
+class User:
+    def __init__(self, door, name):
+        c = Client(door)
+        self.name, self.device = name, msg_id() >> 1
+        self.id = c.register(name, PASSWORD)
+        c.close()
+
+
+class Probes:
+    """Their conversations are spread over the owners, as many at each as can be had."""
+
+    def __init__(self, town, number=4, talks=12):
+        self.users = [User(town.doors[0], f"probe-{i}-{msg_id()}") for i in range(number * 3)]
+        pairs = self._spread(town, talks)
+        doors, self.probes = town.doors, []
+        senders = sorted({a for a, _ in pairs}, key=lambda u: u.id)
+        for i, sender in enumerate(senders):
+            self.probes.append(Probe(i, doors, sender, [b.id for a, b in pairs if a is sender], town.seed))
+        for p in self.probes:
+            p.start()
+
+    def _spread(self, town, talks):
+        self.owners = {}
+        by_owner = {}
+        senders, others = self.users[:len(self.users) // 3], self.users[len(self.users) // 3:]
+        for a, b in itertools.product(senders, others):
+            owner = town.askers.owner(town.of("proxy")[0], max(a.id, b.id), min(a.id, b.id))
+            by_owner.setdefault(owner, []).append((a, b))
+        chosen = []
+        for row in itertools.zip_longest(*by_owner.values()):
+            chosen += [pair for pair in row if pair]
+        return chosen[:talks]
+
+    @property
+    def talks(self):
+        return [t for p in self.probes for t in p.talks]
+
+    def recovered_us(self, since_us):
+        """When each conversation had had a message acknowledged that was under way then or begun later; None: not yet."""
+        first = []
+        for t in self.talks:
+            done = None
+            for begun, ended in reversed(t.done):
+                if ended < since_us:
+                    break
+                if begun >= since_us - 1:
+                    done = ended
+            if done is None:
+                return None
+            first.append(done)
+        return max(first)
+
+    def slowest_ms(self, from_us, to_us):
+        """The longest that a message took that was under way at some time in between."""
+        return max((ended - begun for t in self.talks for begun, ended in t.done[-400:] if ended >= from_us and begun <= to_us),
+                   default=0) // 1000
+
+    @property
+    def resent(self):
+        return sum(p.resent for p in self.probes)
+
+    @property
+    def retried(self):
+        return sum(p.retried for p in self.probes)
+
+    @property
+    def faults(self):
+        return [f for p in self.probes for f in p.faults]
+
+    def ids(self):
+        return [u.id for u in self.users]
+
+    def end(self):
+        for p in self.probes:
+            p.is_ending.set()
+        for p in self.probes:
+            if p.is_alive():
+                p.join(10)
