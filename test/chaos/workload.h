@@ -49,7 +49,7 @@ struct wl_options {
     uint32_t others_percent;           /* of the usual share of what is not a send */
     uint32_t raw_percent;              /* of the sends of users who have a raw sender */
     uint32_t stay_ms;                  /* how long a device stays, on average */
-    uint32_t send_timeout_ms;
+    uint32_t send_timeout_ms, catch_up_ms;
     uint32_t backfill;                 /* messages of each conversation that a device new to the account gets */
     uint32_t seconds;                  /* of LOAD; 0: until told */
     bool stay;                         /* only the servers given */

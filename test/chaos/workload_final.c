@@ -9,7 +9,7 @@
 #include "net/mem.h"
 #include "test/chaos/workload.h"
 
-enum { POLL_MS = 20, CATCH_UP_US = 60000000, AGAIN_US = 500000, TRIES = 40, CALLS_AT_ONCE = 16, LIST_PAGE = 200, PAGE = 500 };
+enum { POLL_MS = 20, AGAIN_US = 500000, TRIES = 40, CALLS_AT_ONCE = 16, LIST_PAGE = 200, PAGE = 500 };
 
 enum step { WAIT, LIST, CATCH_UP, READ, OVER };
 
@@ -170,7 +170,7 @@ static void poll(void *arg)
     size_t over = 0;
     for (size_t n = 0; n < w->device_count; n++) {
         struct wl_device *d = &w->devices[n];
-        if (d->final.step < READ && !d->final.is_calling && now_us - w->begun_us > CATCH_UP_US)
+        if (d->final.step < READ && !d->final.is_calling && now_us - w->begun_us > w->o.catch_up_ms * UINT64_C(1000))
             give_up(d);
         else if (d->final.step != OVER)
             device_step(d, now_us);

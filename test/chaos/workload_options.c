@@ -22,6 +22,7 @@ static const char usage[] =
     "  --resend-raw PERCENT  of the sends of users who have a sender that repeats them by itself (10)\n"
     "  --stay-ms N         how long a device stays connected, on average (60000)\n"
     "  --send-timeout-ms N when a send is given up (30000)\n"
+    "  --catch-up-ms N     how long FINAL waits for devices that have not got all (60000)\n"
     "  --backfill N        messages of each conversation that a device new to the account is handed (50)\n"
     "  --seconds N         go on to QUIET, FINAL and END after so many seconds of LOAD; 0: lines on standard\n"
     "                      input say when: quiet, final, end (0)\n"
@@ -71,6 +72,7 @@ static const struct option options[] = {
     { "stay-ms", required_argument, NULL, 'y' },
     { "send-timeout-ms", required_argument, NULL, 't' },
     { "backfill", required_argument, NULL, 'b' },
+    { "catch-up-ms", required_argument, NULL, 'c' },
     { "seconds", required_argument, NULL, 'n' },
     { "help", no_argument, NULL, 'h' },
     { NULL, 0, NULL, 0 },
@@ -87,6 +89,7 @@ static bool take(struct wl_options *o, int c, const char *name)
         { 'w', offsetof(struct wl_options, raw_percent), 0, 100 },
         { 'y', offsetof(struct wl_options, stay_ms), 100, 86400000 },
         { 't', offsetof(struct wl_options, send_timeout_ms), 100, 600000 },
+        { 'c', offsetof(struct wl_options, catch_up_ms), 100, 600000 },
         { 'b', offsetof(struct wl_options, backfill), 0, 100000 },
         { 'n', offsetof(struct wl_options, seconds), 0, 1000000 },
     };
@@ -123,7 +126,7 @@ bool wl_options_parse(struct wl_options *o, int argc, char **argv)
     int c, index = 0;
     *o = (struct wl_options){
         .seed = 1, .users = 240, .rate = 900, .deliveries = 8000, .others_percent = 100, .raw_percent = 10,
-        .stay_ms = 60000, .send_timeout_ms = 30000, .backfill = 50,
+        .stay_ms = 60000, .send_timeout_ms = 30000, .backfill = 50, .catch_up_ms = 60000,
     };
     while ((c = getopt_long(argc, argv, "", options, &index)) != -1)
         if (!take(o, c, c == '?' ? "" : options[index].name))
