@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "net/mem.h"
-#include "net/timer.h"
 #include "proto/stubs.h"
 
 #define LOG_MODULE "friend"
@@ -14,7 +13,6 @@ enum {
     LIST_LIMIT = 100,
     LIST_LIMIT_MAX = 500,
     LIST_ONLINE_MS = 1000, /* who is online is worth no longer a wait */
-    TELL_AGAIN_MS = 300,   /* within which a proxy has written that somebody went */
 };
 
 /* ---- ListFriends: read a page; ask who of the friends in it is online; answer, with or without that ---- */
@@ -168,19 +166,15 @@ static void list_online(const struct rpc_reply *reply, void *arg)
  * ---- PresenceChanged: ask whether the user is online anywhere; page through the friends, and push to each page ----
  *
  * The proxy that sends it knows of its own sessions only, and events of two proxies may overtake one another. So the answer is
- * told, not the event. When it says that one who went is there, his going may not be written yet: that is asked once more.
+ * told, not the event; the proxy has written it before.
  */
 
 struct tell_op {
     struct friend_role *self;
     uint64_t user_id, after_id, trace;
-    bool has_gone;          /* the event */
-    bool is_online;         /* the answer */
-    bool is_asked_again;
-    struct net_timer timer;
+    bool is_online;
 };
 
-static void tell_ask(void *arg);
 static void tell_asked(const struct rpc_reply *reply, void *arg);
 static void tell_read(enum bt_err err, const struct db_rows *rows, void *arg);
 
@@ -193,6 +187,16 @@ static void tell_end(struct tell_op *t)
 {
     t->self->telling--;
     friend_op_end(t->self, t);
+}
+
+static void tell_ask(struct tell_op *t)
+{
+    const struct rpc_ctx ctx = { .caller = t->user_id, .trace = t->trace, .timeout_ms = LIST_ONLINE_MS };
+    uint8_t id[8];
+
+    for (int b = 0; b < 8; b++)
+        id[b] = (uint8_t)(t->user_id >> (8 * b));
+    rpc_chat_who_is_online(t->self->rpc, &ctx, &(WhoIsOnlineRequest){ .users = rpc_bytes(id, sizeof id) }, tell_asked, t);
 }
 
 void friend_presence_changed(struct rpc_call *call, const void *msg, void *self_arg)
@@ -212,20 +216,8 @@ void friend_presence_changed(struct rpc_call *call, const void *msg, void *self_
     self->telling++;
     t->self = self;
     t->user_id = event->user_id;
-    t->has_gone = !event->online;
     t->trace = rpc_call_header(call)->trace;
     tell_ask(t);
-}
-
-static void tell_ask(void *arg)
-{
-    struct tell_op *t = arg;
-    const struct rpc_ctx ctx = { .caller = t->user_id, .trace = t->trace, .timeout_ms = LIST_ONLINE_MS };
-    uint8_t id[8];
-
-    for (int b = 0; b < 8; b++)
-        id[b] = (uint8_t)(t->user_id >> (8 * b));
-    rpc_chat_who_is_online(t->self->rpc, &ctx, &(WhoIsOnlineRequest){ .users = rpc_bytes(id, sizeof id) }, tell_asked, t);
 }
 
 static void tell_asked(const struct rpc_reply *reply, void *arg)
@@ -242,12 +234,7 @@ static void tell_asked(const struct rpc_reply *reply, void *arg)
     }
     t->is_online = online.users.len > 0;
     rpc_release(WhoIsOnlineReply_fields, &online);
-    if (t->has_gone && t->is_online && !t->is_asked_again && !t->self->is_closing) {
-        t->is_asked_again = true;
-        net_timer_start(t->self->loop, &t->timer, TELL_AGAIN_MS, tell_ask, t);
-    } else {
-        tell_next(t);
-    }
+    tell_next(t);
 }
 
 static void tell_read(enum bt_err err, const struct db_rows *rows, void *arg)

@@ -117,6 +117,37 @@ static void user_remove(struct proxy_user *u, struct proxy_client *client)
     client->session = 0;
 }
 
+/* A user whose last session has gone, while that is being written. */
+struct going {
+    struct proxy *proxy;
+    uint64_t user_id;
+};
+
+static void gone_written(enum bt_err err, void *arg)
+{
+    struct going g = *(struct going *)arg;
+
+    bt_free(arg);
+    if (err != BT_OK)
+        log_debug("that user %llu has gone is not written yet: %s", (unsigned long long)g.user_id, bt_err_text(err));
+    if (!g.proxy->is_stopping)
+        tell_presence(g.proxy, g.user_id, false);
+    g.proxy->nforwards--;
+    proxy_maybe_idle(g.proxy);
+}
+
+/* His friends are told when whoever asks on hearing it finds it written, or that it can't be. Without memory they see it when they list. */
+static void user_has_gone(struct proxy *proxy, const struct proxy_user *u)
+{
+    struct going *g = !proxy->is_stopping && u->is_told ? bt_malloc(sizeof *g) : NULL;
+
+    if (g != NULL) {
+        *g = (struct going){ proxy, u->user_id };
+        proxy->nforwards++;
+    }
+    presence_set(proxy->env.presence, u->user_id, false, g != NULL ? gone_written : NULL, g);
+}
+
 void proxy_unbind(struct proxy_client *client)
 {
     struct proxy *proxy = client->proxy;
@@ -127,9 +158,7 @@ void proxy_unbind(struct proxy_client *client)
     user_remove(u, client);
     if (u->clients != NULL)
         return;
-    presence_set(proxy->env.presence, u->user_id, false, NULL, NULL);
-    if (!proxy->is_stopping && u->is_told)
-        tell_presence(proxy, u->user_id, false);
+    user_has_gone(proxy, u);
     user_free(proxy, u);
 }
 

@@ -14,7 +14,8 @@ from node import Peer
 from server import new_name
 from servers import Redis
 from test_methods import befriend
-from wire import CANCEL, GROUP, METHODS, N, P, PUSHED, REQUEST, encode, key_of
+from test_peer import cluster, peers
+from wire import CANCEL, EVENT, GROUP, METHODS, N, P, PUSHED, REQUEST, encode, key_of
 
 
 def test_no_push_is_lost_with_the_connection_of_the_sender(make_server):
@@ -187,6 +188,25 @@ def test_friends_hear_of_a_second_login_when_the_first_was_given_up(make_server,
         redis.process.send_signal(signal.SIGCONT)
     assert second.wait(call).status == "OK"
     assert a.event("OnPresence", lambda m: m.user_id == b.user_id).online
+
+
+def test_friends_are_told_that_one_went_after_it_is_written(make_server, redis):
+    """Whoever hears it asks presence whether it is so."""
+    with peers(1) as (friend,):
+        friend.serve["ListFriends"] = lambda arrived: arrived.reply()
+        server = cluster(make_server, "friend", [friend], {"presence.url": f"redis://{redis.host}/0", "presence.timeout_ms": 30000})
+        a, b = server.users("ann", "ben")
+        friend.wait("PresenceChanged", 2, kind=EVENT)
+        redis.freeze()
+        try:
+            b.close()
+            wait_until(lambda: a.ok("Directory").proxies[0].connections == 1, what="the proxy knows that he has gone")
+            a.ok("ListFriends")   # takes the same way, behind what was told
+            assert len(friend.of("PresenceChanged", kind=EVENT)) == 2
+        finally:
+            redis.thaw()
+        told = friend.wait("PresenceChanged", 3, kind=EVENT)[2].msg
+        assert (told.user_id, told.online) == (b.user_id, False)
 
 
 def accounts(server):

@@ -577,26 +577,6 @@ static void friends_are_told_what_is_so_and_not_what_one_proxy_says(void **state
     tell_presence(env, false, 0);
 }
 
-/* The going of one who went is not written yet when it is first asked. */
-static void one_who_went_is_asked_for_twice(void **state)
-{
-    struct env *env = *state;
-    const struct rpc_ctx ctx = { .trace = 7 };
-    PresenceEvent event = { .user_id = ANN, .online = false };
-
-    seed_friends(env, 3);
-    env->online[env->nonline++] = ANN;
-    env->nasked = 0;
-    assert_int_equal(rpc_event(env->aid.rpc, RPC_FRIEND_PRESENCE_CHANGED, &ctx, &event), BT_OK);
-    for (int i = 0; i < 500 && env->nasked == 0; i++)
-        net_loop_turn(env->aid.env.loop, 10);
-    env->nonline = 0;
-    for (int i = 0; i < 500 && env->npushes == 0; i++)
-        net_loop_turn(env->aid.env.loop, 10);
-    assert_int_equal(env->npushes, 1);
-    assert_false(env->pushes[0].is_online);
-}
-
 static void stopping_waits_for_what_was_begun(void **state)
 {
     struct env *env = *state;
@@ -631,7 +611,6 @@ int main(void)
         T(a_long_list_comes_in_pages),
         T(all_friends_are_told_of_a_presence_and_nobody_else),
         T(friends_are_told_what_is_so_and_not_what_one_proxy_says),
-        T(one_who_went_is_asked_for_twice),
         T(stopping_waits_for_what_was_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
