@@ -228,8 +228,9 @@ void wl_group_step(struct workload *w, const uint64_t random[4])
 {
     void (*kind)(const struct step *) = steps[w->group_turn++ % (sizeof steps / sizeof *steps)];
     size_t planned = w->large_count + w->middle_count, extra = planned + w->small_count;
-    /* Those made since are few, and come and go: half of what is done to them is done to the newest. */
-    size_t from = (kind == disband || random[0] & 1) && w->group_count > extra ? extra : planned;
+    /* Those made since are few, and come and go: they are filled rather than emptied. */
+    uint64_t some = kind == join || kind == invite ? 2 : 6;
+    size_t from = (kind == disband || random[0] % some == 0) && w->group_count > extra ? extra : planned;
     struct wl_chat *chat = w->groups[from + random[1] % (w->group_count - from)];
     if (chat->hi || kind == create)
         kind(&(struct step){ w, chat, random[2], random[3] });

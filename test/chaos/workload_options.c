@@ -18,7 +18,7 @@ static const char usage[] =
     "  --users N           (240)\n"
     "  --rate N            sends per second aimed at (900)\n"
     "  --deliveries N      messages handed to devices per second, at most, about (8000)\n"
-    "  --others PERCENT    of the usual share of operations that are not sends (100)\n"
+    "  --others PERCENT    of the usual share of operations that are not sends, at most 800 (100)\n"
     "  --resend-raw PERCENT  of the sends of users who have a sender that repeats them by itself (10)\n"
     "  --stay-ms N         how long a device stays connected, on average (60000)\n"
     "  --send-timeout-ms N when a send is given up (30000)\n"
@@ -85,7 +85,7 @@ static bool take(struct wl_options *o, int c, const char *name)
         { 'u', offsetof(struct wl_options, users), 4, 10000 },
         { 'r', offsetof(struct wl_options, rate), 1, 100000 },
         { 'D', offsetof(struct wl_options, deliveries), 1, 1000000 },
-        { 'o', offsetof(struct wl_options, others_percent), 0, 10000 },
+        { 'o', offsetof(struct wl_options, others_percent), 0, 800 },
         { 'w', offsetof(struct wl_options, raw_percent), 0, 100 },
         { 'y', offsetof(struct wl_options, stay_ms), 100, 86400000 },
         { 't', offsetof(struct wl_options, send_timeout_ms), 100, 600000 },
