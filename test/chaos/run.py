@@ -194,7 +194,8 @@ class Run:
 
     def check(self, report):
         checker = os.path.join(HERE, "check.py")
-        done = subprocess.run([sys.executable, checker, self.dir], capture_output=True, text=True, check=False)
+        short = ["--short"] if self.args.short or self.args.only else []
+        done = subprocess.run([sys.executable, checker, self.dir, *short], capture_output=True, text=True, check=False)
         report.checker, report.checker_text = done.returncode, done.stdout + done.stderr
 
     def end(self):
