@@ -285,7 +285,7 @@ def test_a_violation_comes_before_what_a_run_lacks(tmp_path):
 def test_a_message_may_be_late_while_something_is_broken(tmp_path):
     """Pushes take 9 s, and one fault lasts as long as the load."""
     m = LatePushes(21, actions=500)
-    m.faults = [{**m.faults[0], "begin_us": m.records[0].at, "end_us": m.quiet + 5 * S}, *m.faults[1:]]
+    m.faults = [{**m.faults[0], "begin_us": m.records[0].at, "recovered_us": m.records[0].at, "end_us": m.quiet + 5 * S}, *m.faults[1:]]
     write_run(tmp_path, m, m.records, *m.tables())
     status, counts, text = judge(tmp_path)
     assert (status, counts) == (0, {}), text
