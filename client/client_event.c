@@ -6,14 +6,9 @@
 
 static void on_receipt(struct bt_client *c, const ReceiptEvent *e)
 {
-    struct client_conv *conv = client_conv_find(c, e->hi, e->lo);
-    if (conv && e->user_id == c->user_id) { /* another device of ours confirmed it */
-        if (e->delivered_seq > conv->delivered_seq)
-            conv->delivered_seq = e->delivered_seq;
-        if (e->read_seq > conv->read_seq)
-            conv->read_seq = e->read_seq;
-    }
-    if (conv && e->lo != 0 && e->user_id != c->user_id)
+    if (e->user_id == c->user_id)
+        client_receipt_own(c, e->hi, e->lo, e->delivered_seq, e->read_seq);
+    else if (e->lo != 0 && client_conv_find(c, e->hi, e->lo))
         client_receipt_learn(c, e->hi, e->lo, e->delivered_seq, e->read_seq);
     else if (c->events.receipt)
         c->events.receipt(c, client_target_of(c, e->hi, e->lo), e->user_id, e->delivered_seq, e->read_seq, c->arg);

@@ -190,6 +190,7 @@ struct client_conv {
     uint64_t delivered_seq, read_seq;           /* confirmed, as the server knows */
     uint64_t to_deliver_seq, to_read_seq;       /* to be confirmed */
     uint64_t peer_delivered_seq, peer_read_seq; /* 1:1: the other's, as the application was told */
+    uint64_t own_delivered_seq, own_read_seq;   /* by other devices, likewise */
 };
 struct client_convs {
     struct client_conv **rows;       /* by rising (hi, lo) */
@@ -227,6 +228,7 @@ void client_mark_forget(struct bt_client *c);
 /* ---- receipts ----------------------------------------------------------------------------------------------------------------------------- */
 
 void client_receipt_learn(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq); /* the other's marks */
+void client_receipt_own(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq); /* one's own, by another device */
 void client_receipts_start(struct bt_client *c); /* learn those of all 1:1 chats, once per connection */
 void client_receipts_stop(struct bt_client *c);  /* nobody is logged in any more */
 

@@ -1,4 +1,4 @@
-/* client/client_receipt.c: how far the other of a 1:1 chat has got: as pushed, and what was pushed while nobody was here. */
+/* client/client_receipt.c: how far the other of a 1:1 chat has got: as pushed, and what was pushed while nobody was here; and how far one's own other devices. */
 #include "client/client_internal.h"
 
 #define LOG_MODULE "client"
@@ -25,6 +25,29 @@ void client_receipt_learn(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_
         conv->peer_read_seq = read_seq;
     if (c->events.receipt)
         c->events.receipt(c, client_target_of(c, hi, lo), peer_of(c, hi, lo), conv->peer_delivered_seq, conv->peer_read_seq, c->arg);
+}
+
+/*
+ * Another device of ours confirmed it. Its confirmations may have been written by several nodes, whose pushes overtake each
+ * other: an older one tells nothing.
+ */
+void client_receipt_own(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq)
+{
+    struct client_conv *conv = client_conv_get(c, hi, lo);
+    if (!conv) /* no memory: later ones say it too */
+        return;
+    if (delivered_seq > conv->delivered_seq)
+        conv->delivered_seq = delivered_seq;
+    if (read_seq > conv->read_seq)
+        conv->read_seq = read_seq;
+    if (delivered_seq <= conv->own_delivered_seq && read_seq <= conv->own_read_seq)
+        return;
+    if (delivered_seq > conv->own_delivered_seq)
+        conv->own_delivered_seq = delivered_seq;
+    if (read_seq > conv->own_read_seq)
+        conv->own_read_seq = read_seq;
+    if (c->events.receipt)
+        c->events.receipt(c, client_target_of(c, hi, lo), c->user_id, conv->own_delivered_seq, conv->own_read_seq, c->arg);
 }
 
 static void ask(struct bt_client *c, ConversationKey after)

@@ -27,7 +27,7 @@ struct device {
 
     enum bt_state state;
     int waits, ended, conversations, synced, closed, receipts;
-    uint64_t receipt_target, receipt_user, receipt_read_seq; /* of the last one */
+    uint64_t receipt_target, receipt_user, receipt_delivered_seq, receipt_read_seq; /* of the last one */
     enum bt_session_end ended_why;
     char server[64];
     uint64_t seen_target[MAX_SEEN], seen_seq[MAX_SEEN];
@@ -130,6 +130,7 @@ static void on_receipt(struct bt_client *c, uint64_t target, uint64_t user_id, u
     d->receipts++;
     d->receipt_target = target;
     d->receipt_user = user_id;
+    d->receipt_delivered_seq = delivered_seq;
     d->receipt_read_seq = read_seq;
 }
 
@@ -847,6 +848,26 @@ static void receipts_of_the_time_away_are_learnt_once(void **state)
     device_close(&d);
 }
 
+static void own_marks_of_other_devices_are_told_only_when_they_rise(void **state)
+{
+    static const uint64_t marks[][2] = { { 5, 2 }, { 3, 2 }, { 5, 1 }, { 4, 3 }, { 5, 3 }, { 6, 1 } };
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[20] = 9;
+    device_open(&d);
+    WAIT_UNTIL(d.synced == 1);
+    for (size_t n = 0; n < sizeof marks / sizeof *marks; n++)
+        fake_server_event(&server, RPC_ON_RECEIPT, ReceiptEvent_fields,
+                          &(ReceiptEvent){ .hi = 20, .user_id = FAKE_USER, .delivered_seq = marks[n][0], .read_seq = marks[n][1] });
+    WAIT_UNTIL(d.receipt_delivered_seq == 6); /* the last; and of those before it the first, and the one that had more read */
+    assert_int_equal(d.receipts, 3);
+    assert_int_equal(d.receipt_user, FAKE_USER);
+    assert_int_equal(d.receipt_read_seq, 3);
+    device_close(&d);
+}
+
 static void own_and_others_messages_interleave_in_one_order(void **state)
 {
     struct device d;
@@ -992,6 +1013,7 @@ int main(void)
         TEST(a_busy_device_compares_too),
         TEST(a_server_whose_answers_do_not_get_on_is_asked_more_rarely),
         TEST(receipts_of_the_time_away_are_learnt_once),
+        TEST(own_marks_of_other_devices_are_told_only_when_they_rise),
         TEST(own_and_others_messages_interleave_in_one_order),
         TEST(confirmations_are_gathered),
         TEST(closing_in_a_callback_ends_it),
