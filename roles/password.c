@@ -120,6 +120,7 @@ static void password_work(void *arg)
     if (job->is_check) {
         bool fits = crypto_pwhash_argon2id_str_verify(job->hash, job->password, job->len) == 0;
         job->is_right = fits && !job->is_dummy;
+        job->is_outdated = job->is_right && crypto_pwhash_argon2id_str_needs_rehash(job->hash, opts->ops, opts->memory_bytes) != 0;
     } else {
         job->err = password_hash(opts, job->password, job->len, job->hash);
     }
@@ -154,7 +155,7 @@ static enum bt_err password_enqueue(struct password_pool *pool, struct password_
     job->len = len;
     job->pool = pool;
     job->done = done;
-    job->is_right = false;
+    job->is_right = job->is_outdated = false;
     job->err = BT_OK;
     job->next = NULL;
     *pool->last = job;

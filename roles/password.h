@@ -36,6 +36,7 @@ struct password_job {
     bool is_login;                  /* may fill the whole queue; others half of it */
     /* ---- results, for done ---- */
     bool is_right;                  /* of a check */
+    bool is_outdated;               /* of a right one: the hash was made with other options than the pool's */
     char hash[PASSWORD_HASH_SIZE];  /* of a make; terminated */
     /* ---- private ---- */
     struct password_job *next;

@@ -19,6 +19,9 @@ static const struct conf_key user_keys[] = {
     { "user", "hash_memory", CONF_INT, "19456", 8, 1048576, "KiB", NULL, "Cost of a password hash in memory." },
     { "user", "hash_parallel", CONF_INT, "2", 1, 64, "hashes", NULL, "Password hashes that are computed at once." },
     { "user", "hash_queue", CONF_INT, "64", 1, 100000, "hashes", NULL, "Password hashes that wait; one more is refused. Half of them are kept for logins." },
+    { "user", "wrong_tries", CONF_INT, "10", 0, 1000, "tries", NULL,
+      "Wrong passwords of one name within wrong_window_ms, on one node and over all connections, after which further tries wait, longer each time. 0: no limit." },
+    { "user", "wrong_window_ms", CONF_INT, "60000", 1000, 900000, "ms", NULL, "See wrong_tries." },
     { .section = NULL },
 };
 
@@ -46,6 +49,7 @@ void user_op_end(void *arg)
     struct user_op *op = arg;
     struct user_role *self = op->self;
 
+    user_tries_end(self->tries, op->try_key, op->try_came);
     password_wipe(op, op->size);
     bt_free(op);
     self->open_ops--;
@@ -60,6 +64,18 @@ void user_op_fail(void *arg, enum bt_err err, const char *detail)
     else
         rpc_fail(op->call, err, NULL);
     user_op_end(op);
+}
+
+bool user_op_try(void *arg, const void *name, size_t len)
+{
+    struct user_op *op = arg;
+    uint32_t wait_ms = user_tries_begin(op->self->tries, net_now_ms(op->self->loop), name, len, &op->try_key);
+
+    if (wait_ms == 0)
+        return true;
+    rpc_fail_retry(op->call, BT_EBUSY, wait_ms, "too many wrong passwords");
+    user_op_end(op);
+    return false;
 }
 
 /* ---- start and stop ---- */
@@ -126,6 +142,9 @@ static enum bt_err user_start(const struct role_env *env, void **self_out, char 
     err = password_pool_new(self->loop, &opts, &self->passwords);
     if (err != BT_OK)
         goto fail_passwords;
+    err = user_tries_new((uint32_t)conf_int(env->conf, "user", "wrong_tries"), (uint32_t)conf_int(env->conf, "user", "wrong_window_ms"), &self->tries);
+    if (err != BT_OK)
+        goto fail_tries;
     err = user_ended_start(self->loop, self->st, self->token_life_ms, user_each_second, self, &self->ended);
     if (err != BT_OK)
         goto fail_ended;
@@ -133,6 +152,8 @@ static enum bt_err user_start(const struct role_env *env, void **self_out, char 
     return BT_OK;
 
 fail_ended:
+    user_tries_free(self->tries);
+fail_tries:
     password_pool_close(self->passwords, user_ignore, NULL);
 fail_passwords:
     token_keys_wipe(&self->keys);
@@ -152,6 +173,7 @@ static void user_stopped(void *arg)
     void (*cb)(void *) = self->stopped_cb;
     void *cb_arg = self->stopped_arg;
     token_keys_wipe(&self->keys);
+    user_tries_free(self->tries);
     bt_free(self);
     cb(cb_arg);
 }

@@ -13,6 +13,7 @@
 #include "roles/password.h"
 #include "roles/token.h"
 #include "roles/user_ended.h"
+#include "roles/user_tries.h"
 #include "rpc/call.h"
 #include "store/account.h"
 #include "store/db.h"
@@ -31,6 +32,7 @@ struct user_role {
     struct store *st;
     struct password_pool *passwords;
     struct user_ended *ended;
+    struct user_tries *tries;
     struct token_keys keys;
     size_t name_min, name_max, password_min; /* bytes */
     size_t max_sessions;
@@ -50,10 +52,15 @@ struct user_op {
     struct user_role *self;
     struct rpc_call *call;
     size_t size;
+    uint64_t try_key;              /* of a password that is tried; 0: none */
+    enum user_try try_came;        /* what came of it */
 };
 void *user_op_begin(struct user_role *self, struct rpc_call *call, size_t size); /* NULL: no memory, the call was failed */
 void user_op_end(void *op);
 void user_op_fail(void *op, enum bt_err err, const char *detail); /* detail NULL: the error's own text */
+
+/* Before a password is looked at that is said to be of `name`. False: it was guessed at too often; the call was failed, op is gone. */
+bool user_op_try(void *op, const void *name, size_t len);
 
 /* user.c: what a password hash costs here: [user] hash_... */
 struct conf;

@@ -84,7 +84,8 @@ void user_register(struct rpc_call *call, const void *msg, void *self_arg)
     memcpy(r->name, req->name.data, r->name_len = req->name.len);
     memcpy(r->canon, canon, r->canon_len = canon_len);
     memcpy(r->password, req->password.data, r->password_len = req->password.len);
-    register_look(r);
+    if (user_op_try(r, canon, canon_len)) /* where the name is taken, this tells whether the password is right */
+        register_look(r);
 }
 
 static void register_look(struct register_op *r)
@@ -122,12 +123,15 @@ static void register_reply(struct register_op *r)
 static void register_checked(struct password_job *job, enum bt_err err)
 {
     struct register_op *r = register_of(job);
-    if (err != BT_OK)
+    if (err != BT_OK) {
         user_op_fail_hash(r, err);
-    else if (job->is_right)
+    } else if (job->is_right) {
+        r->op.try_came = USER_TRY_RIGHT;
         register_reply(r);
-    else
+    } else {
+        r->op.try_came = USER_TRY_WRONG;
         user_op_fail(r, BT_EEXIST, "the name is taken");
+    }
 }
 
 static void register_hashed(struct password_job *job, enum bt_err err)
@@ -213,7 +217,8 @@ void user_change_password(struct rpc_call *call, const void *msg, void *self_arg
     if (req->old_password.len > 0)
         memcpy(c->old_password, req->old_password.data, c->old_len = req->old_password.len);
     memcpy(c->new_password, req->new_password.data, c->new_len = req->new_password.len);
-    change_look(c);
+    if (user_op_try(c, &rpc_call_header(call)->caller, sizeof rpc_call_header(call)->caller)) /* by his number: no name is known here */
+        change_look(c);
 }
 
 static void change_look(struct change_op *c)
@@ -245,6 +250,7 @@ static void change_checked(struct password_job *job, enum bt_err err)
     struct change_op *c = change_of(job);
     struct password_pool *pool = c->op.self->passwords;
 
+    c->op.try_came = err != BT_OK ? USER_TRY_NONE : job->is_right ? USER_TRY_RIGHT : USER_TRY_WRONG;
     if (err == BT_OK && job->is_right)
         err = password_make(pool, job, c->new_password, c->new_len, change_hashed);
     else if (err == BT_OK)
@@ -264,12 +270,14 @@ static void change_reply(struct change_op *c)
 static void change_repeat_checked(struct password_job *job, enum bt_err err)
 {
     struct change_op *c = change_of(job);
-    if (err != BT_OK)
+    if (err != BT_OK) {
         user_op_fail_hash(c, err);
-    else if (job->is_right)
+    } else if (job->is_right) {
+        c->op.try_came = USER_TRY_RIGHT;
         change_reply(c);
-    else
+    } else {
         user_op_fail(c, BT_EDENIED, "wrong password");
+    }
 }
 
 static void change_hashed(struct password_job *job, enum bt_err err)

@@ -6,6 +6,9 @@
 #include "net/mem.h"
 #include "store/session.h"
 
+#define LOG_MODULE "user"
+#include "net/log.h"
+
 void user_grant(struct user_role *self, struct rpc_call *call, const struct user_grant *grant)
 {
     uint8_t token[TOKEN_MAX];
@@ -44,6 +47,7 @@ struct login_op {
     size_t name_len, device_len, password_len;
     char hash[PASSWORD_HASH_SIZE];   /* that the password was checked against */
     size_t hash_len;
+    bool is_outdated;                /* the hash was made with other settings than are set now */
     bool has_replaced;               /* the session takes the place of others */
     int tries;
     uint8_t password[PASSWORD_MAX];
@@ -55,6 +59,9 @@ static void login_listed(enum bt_err err, const struct db_rows *rows, void *arg)
 static void login_begin(struct login_op *l, const struct db_rows *live);
 static void login_done(const struct db_done *done, void *arg);
 static void login_found_again(enum bt_err err, const struct db_rows *rows, void *arg);
+static void login_rehash(struct login_op *l);
+static void login_rehashed(struct password_job *job, enum bt_err err);
+static void login_rehash_written(const struct db_done *done, void *arg);
 
 #define login_of(job_ptr) ((struct login_op *)((char *)(job_ptr)-offsetof(struct login_op, job)))
 
@@ -94,10 +101,14 @@ void user_login(struct rpc_call *call, const void *msg, void *self_arg)
         memcpy(l->device, req->device.data, l->device_len = req->device.len);
 
     enum bt_err err = user_name_canon(self, req->name, canon, &canon_len);
-    if (err == BT_ENOMEM)
+    if (err == BT_ENOMEM) {
         user_op_fail(l, err, NULL);
-    else /* what can't be a name is looked for all the same: its answer must not come sooner than another's */
-        store_account_by_name(self->st, (struct store_text){ canon, err == BT_OK ? canon_len : 0 }, login_found, l);
+        return;
+    }
+    if (err != BT_OK)
+        canon_len = 0;
+    if (user_op_try(l, err == BT_OK ? canon : req->name.data, err == BT_OK ? canon_len : req->name.len)) /* what can't be a name is looked for all the same: its answer must not come sooner than another's */
+        store_account_by_name(self->st, (struct store_text){ canon, canon_len }, login_found, l);
 }
 
 /* Remember the account as it was read. False: it does not fit, so it was not written by us. */
@@ -134,12 +145,16 @@ static void login_found(enum bt_err err, const struct db_rows *rows, void *arg)
 static void login_checked(struct password_job *job, enum bt_err err)
 {
     struct login_op *l = login_of(job);
-    if (err != BT_OK)
+    if (err != BT_OK) {
         user_op_fail_hash(l, err);
-    else if (!job->is_right)
+    } else if (!job->is_right) {
+        l->op.try_came = USER_TRY_WRONG;
         user_op_fail(l, BT_ENOAUTH, "unknown name or wrong password");
-    else
+    } else {
+        l->op.try_came = USER_TRY_RIGHT;
+        l->is_outdated = job->is_outdated;
         store_account_by_id(l->op.self->st, l->user_id, login_found_again, l);
+    }
 }
 
 /* The right password was given. Is it still, and may one log in with it? Now, and whenever the ground had changed. */
@@ -242,6 +257,45 @@ static void login_done(const struct db_done *done, void *arg)
         .session_id = l->session_id,
         .name = rpc_bytes(l->name, l->name_len),
     });
+    if (l->is_outdated)
+        login_rehash(l);
+    else
+        user_op_end(l);
+}
+
+/*
+ * After the answer: the hash as it would be made now, unless the password was changed meanwhile. What fails is tried at the next login.
+ */
+static void login_rehash(struct login_op *l)
+{
+    user_tries_end(l->op.self->tries, l->op.try_key, l->op.try_came);
+    l->op.try_key = 0;
+    l->op.call = NULL;
+    l->job.wanted = NULL;
+    l->job.is_login = false;
+    if (password_make(l->op.self->passwords, &l->job, l->password, l->password_len, login_rehashed) != BT_OK)
+        user_op_end(l);
+}
+
+static void login_rehashed(struct password_job *job, enum bt_err err)
+{
+    struct login_op *l = login_of(job);
+
+    if (err != BT_OK)
+        user_op_end(l);
+    else
+        store_account_set_hash(l->op.self->st, l->user_id, (struct store_text){ l->hash, l->hash_len },
+                               (struct store_text){ job->hash, strlen(job->hash) }, login_rehash_written, l);
+}
+
+static void login_rehash_written(const struct db_done *done, void *arg)
+{
+    struct login_op *l = arg;
+
+    if (done->err == BT_OK)
+        log_info("the password hash of user %llu was made anew with the present settings", (unsigned long long)l->user_id);
+    else
+        log_debug("the password hash of user %llu was not made anew: %s", (unsigned long long)l->user_id, bt_err_text(done->err));
     user_op_end(l);
 }
 

@@ -99,6 +99,14 @@ void store_account_set_profile(struct store *st, uint64_t user_id, struct store_
             params, 3, 1, cb, arg);
 }
 
+#define SET_HASH "UPDATE account SET password_hash = ? WHERE user_id = ? AND password_hash = ?"
+
+void store_account_set_hash(struct store *st, uint64_t user_id, struct store_text old_hash, struct store_text new_hash, db_done_cb *cb, void *arg)
+{
+    const struct db_val params[] = { text_val(new_hash), db_int((int64_t)user_id), text_val(old_hash) };
+    db_exec(store_db(st), SET_HASH, params, 3, 1, cb, arg);
+}
+
 void store_account_set_password(struct store *st, uint64_t user_id, struct store_text old_hash, struct store_text new_hash,
                                 uint64_t keep_session, int reason, db_done_cb *cb, void *arg)
 {
@@ -107,7 +115,7 @@ void store_account_set_password(struct store *st, uint64_t user_id, struct store
                                        db_int((int64_t)keep_session) };
     struct db_list *list = db_list_new(store_db(st));
 
-    db_list_add(list, "UPDATE account SET password_hash = ? WHERE user_id = ? AND password_hash = ?", account, 3, 1);
+    db_list_add(list, SET_HASH, account, 3, 1);
     db_list_add(list, END_SESSIONS "WHERE user_id = ? AND ended_ms = 0 AND session_id <> ?", sessions, 4, DB_ANY);
     db_list_run(store_db(st), list, cb, arg);
 }

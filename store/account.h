@@ -57,6 +57,9 @@ void store_account_set_profile(struct store *st, uint64_t user_id, struct store_
 void store_account_set_password(struct store *st, uint64_t user_id, struct store_text old_hash, struct store_text new_hash,
                                 uint64_t keep_session, int reason, db_done_cb *cb, void *arg);
 
+/* The same password in another hash; no session ends. BT_ECONFLICT as above. */
+void store_account_set_hash(struct store *st, uint64_t user_id, struct store_text old_hash, struct store_text new_hash, db_done_cb *cb, void *arg);
+
 /* Shut an account and end all its sessions with `reason`; open it again. Repeating is OK. BT_ECONFLICT: no such account. */
 void store_account_disable(struct store *st, uint64_t user_id, int reason, db_done_cb *cb, void *arg);
 void store_account_enable(struct store *st, uint64_t user_id, db_done_cb *cb, void *arg);

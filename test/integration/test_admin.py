@@ -246,6 +246,22 @@ def test_a_guest_is_served_and_never_called(make_server):
         for name in ("AdminWhere", "WhoIsWhere"):
             place, = guest.ok(name, users=[ann.user_id, ann.user_id + 1]).places
             assert (place.user_id, place.address, place.epoch) == (ann.user_id, server.nodes, me.epoch)
+        all_here = guest.ok("UsersHere")
+        assert all_here.is_full and list(all_here.here) == [ann.user_id] and not all_here.gone and all_here.epoch == me.epoch
+        assert guest.ok("UsersHere", epoch=me.epoch + 1, position=all_here.position) == all_here   # of another start
+        news = guest.ok("UsersHere", epoch=me.epoch, position=all_here.position)
+        assert not news.is_full and not news.here and not news.gone and news.position == all_here.position
+    ben = server.user("ben")
+    came = guests[0].ok("UsersHere", epoch=me.epoch, position=all_here.position)
+    assert not came.is_full and list(came.here) == [ben.user_id] and not came.gone
+    ben.close()
+    wait_until(lambda: list(guests[0].ok("UsersHere", epoch=me.epoch, position=came.position).gone) == [ben.user_id], what="ben to be gone")
+    for _ in range(600):   # more than is remembered
+        c = server.connect()
+        c.resume(ben.token)
+        c.close()
+        del server.made[-1]
+    assert guests[0].ok("UsersHere", epoch=me.epoch, position=all_here.position).is_full
     assert guests[0].ok("AdminDrain") == N.AdminDrainReply()
     assert guests[1].ok("AdminDrain") == N.AdminDrainReply()   # it drains already
     for guest in guests:

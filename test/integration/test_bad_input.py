@@ -250,7 +250,7 @@ def test_sql_is_only_text(server, healthy):
 
 
 def test_a_wrong_password_takes_as_long_as_an_unknown_name(make_server):
-    server = make_server({"user.hash_memory": None, "user.hash_ops": None, "proxy.login_tries": 100})
+    server = make_server({"user.hash_memory": None, "user.hash_ops": None, "proxy.login_tries": 100, "user.wrong_tries": 0})
     c, name = server.connect(), new_name()
     c.register(name)
 
@@ -273,7 +273,7 @@ def test_a_wrong_password_takes_as_long_as_an_unknown_name(make_server):
 
 
 def test_a_flood_of_logins_is_refused_and_others_go_on(make_server):
-    server = make_server({"user.hash_memory": None, "user.hash_ops": None, "proxy.login_tries": 100})
+    server = make_server({"user.hash_memory": None, "user.hash_ops": None, "proxy.login_tries": 100, "user.wrong_tries": 0})
     a, b = server.users("ann", "ben")
     crowd = [server.connect() for _ in range(20)]
     calls = []

@@ -757,3 +757,30 @@ def test_methods_that_do_not_exist(server):
 def test_node_methods_do_not_exist_for_clients(server, name):
     u = server.user()
     u.refused("UNIMPLEMENTED", name, target=u.user_id)
+
+
+def guess(server, name, wrong, until):
+    """Guess over connections of their own until the answer changes; what that says."""
+    for _ in range(60):   # each node counts for itself
+        reply = server.connect().call(name, **wrong)
+        if reply.status == until:
+            return reply.msg
+        assert reply.status in ("UNAUTHENTICATED", "ALREADY_EXISTS", "PERMISSION_DENIED"), reply
+    raise AssertionError(f"{name} can be tried for ever")
+
+
+def test_passwords_can_be_guessed_a_few_times_only(server):
+    a = server.user("ann")
+    nobody = new_name("nobody")
+    for name in (a.name, nobody):   # nothing tells whether somebody has the name
+        told = guess(server, "Login", {"name": name, "password": "a wrong guess"}, "RESOURCE_EXHAUSTED")
+        assert 0 < told.retry_after_ms <= 6001 and told.detail == "too many wrong passwords"
+    guess(server, "Register", {"name": a.name, "password": "a wrong guess"}, "RESOURCE_EXHAUSTED")
+    b = server.user("ben")
+    statuses = []
+    while "RESOURCE_EXHAUSTED" not in statuses and len(statuses) < 60:
+        other = server.connect()
+        other.resume(b.token)
+        statuses += [other.call("ChangePassword", old_password="a wrong guess", new_password="another one").status for _ in range(4)]
+    assert set(statuses) == {"PERMISSION_DENIED", "RESOURCE_EXHAUSTED"}
+    assert server.connect().resume(a.token).user_id == a.user_id   # is not affected

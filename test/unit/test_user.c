@@ -59,6 +59,11 @@ static int setup_two_sessions(void **state)
     return setup_with(state, (const char *const[]){ "user.max_sessions=2", NULL });
 }
 
+static int setup_few_tries(void **state)
+{
+    return setup_with(state, (const char *const[]){ "user.wrong_tries=3", "user.wrong_window_ms=1000", NULL });
+}
+
 static int setup_short_queue(void **state)
 {
     return setup_with(state, (const char *const[]){ "user.hash_queue=1", "user.hash_parallel=1", NULL });
@@ -239,6 +244,57 @@ static void a_wrong_password_and_an_unknown_name_look_alike(void **state)
     assert_int_equal(login(aid, "", "password2", 0, NULL), RPC_STATUS_UNAUTHENTICATED);
     assert_int_equal(login(aid, "Ann", "", 0, NULL), RPC_STATUS_UNAUTHENTICATED);
     assert_int_equal(env_int(&aid->env, "SELECT COUNT(*) FROM session"), 0);
+}
+
+static void a_password_that_is_guessed_at_is_asked_for_less_and_less_often(void **state)
+{
+    struct proxy_aid *aid = *state;
+    struct device d;
+    static const char *const names[] = { "Ann", "ANN", "Nobody" };
+    uint32_t waits[3];
+
+    enter(aid, &d);
+    for (int n = 0; n < 3; n++) {
+        for (int i = 0; i < (n == 1 ? 0 : 3); i++)
+            assert_int_equal(login(aid, names[n], "a guess", 0, NULL), RPC_STATUS_UNAUTHENTICATED);
+        assert_int_equal(login(aid, names[n], n < 2 ? "password1" : "a guess", 0, NULL), RPC_STATUS_RESOURCE_EXHAUSTED);
+        waits[n] = aid->retry_after_ms;
+        assert_in_range(waits[n], 1, 334);
+    }
+    assert_int_equal(enrol(aid, "Ann", "password1", NULL), RPC_STATUS_RESOURCE_EXHAUSTED); /* would tell it too */
+    assert_int_equal(resume(aid, &d, NULL), RPC_STATUS_OK);
+    while (login(aid, "Ann", "password1", 0, NULL) == RPC_STATUS_RESOURCE_EXHAUSTED)
+        net_loop_turn(aid->env.loop, 10);
+    assert_int_equal(login(aid, "Ann", "a guess", 0, NULL), RPC_STATUS_UNAUTHENTICATED); /* from the beginning */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(change(aid, &d, "a guess", "password2"), RPC_STATUS_PERMISSION_DENIED);
+    assert_int_equal(change(aid, &d, "password1", "password2"), RPC_STATUS_RESOURCE_EXHAUSTED);
+}
+
+/* Somebody has set other costs since the account was made. */
+static void a_hash_of_other_settings_is_made_anew_at_a_login(void **state)
+{
+    static const char outdated[] = "SELECT COUNT(*) FROM account WHERE CAST(password_hash AS TEXT) LIKE '%m=8,t=1,%'";
+    struct proxy_aid *aid = *state;
+    struct device d;
+
+    enter(aid, &d);
+    assert_int_equal(env_int(&aid->env, outdated), 1);
+    proxy_aid_stop(aid);
+    env_close(&aid->env);
+    env_set(&aid->env, "user.hash_memory=16");
+    proxy_aid_start(aid);
+    assert_int_equal(login(aid, "Ann", "a guess", 5, NULL), RPC_STATUS_UNAUTHENTICATED);
+    assert_int_equal(env_int(&aid->env, outdated), 1);
+    assert_int_equal(login(aid, "Ann", "password1", 5, &d), RPC_STATUS_OK);
+    for (int i = 0; i < 500 && env_int(&aid->env, outdated) != 0; i++)
+        net_loop_turn(aid->env.loop, 10);
+    assert_int_equal(env_int(&aid->env, outdated), 0);
+    assert_int_equal(login(aid, "Ann", "a guess", 5, NULL), RPC_STATUS_UNAUTHENTICATED);
+    assert_int_equal(login(aid, "Ann", "password1", 5, NULL), RPC_STATUS_OK);
+    while (resume(aid, &d, NULL) == RPC_STATUS_UNAVAILABLE)
+        net_loop_turn(aid->env.loop, 10);
+    assert_int_equal(resume(aid, &d, NULL), RPC_STATUS_OK); /* no session ended */
 }
 
 static void a_device_finds_its_session_again(void **state)
@@ -778,6 +834,8 @@ int main(void)
         T(names_and_passwords_have_limits),
         T(a_changed_password_ends_the_other_sessions),
         T(a_wrong_password_and_an_unknown_name_look_alike),
+        cmocka_unit_test_setup_teardown(a_password_that_is_guessed_at_is_asked_for_less_and_less_often, setup_few_tries, teardown),
+        T(a_hash_of_other_settings_is_made_anew_at_a_login),
         T(a_device_finds_its_session_again),
         T(one_device_that_logs_in_twice_at_once_has_one_session),
         cmocka_unit_test_setup_teardown(the_oldest_session_gives_way, setup_two_sessions, teardown),
