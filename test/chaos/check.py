@@ -67,7 +67,7 @@ def check(args):
     missed = missed_conditions(run, counts, args)
     broken = sum(report.counts.values())
     verdict = (f"VIOLATION: {broken} found" if broken else "INCONCLUSIVE: the run does not count" if missed else "OK: every promise was kept")
-    text = report.write(verdict, missed, counts, delivery, marks, time.monotonic() - start)
+    text = report.write(verdict, missed, counts, delivery, marks, log.stale_blocks, time.monotonic() - start)
     return (1 if broken else 2 if missed else 0), text
 
 

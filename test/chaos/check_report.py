@@ -7,6 +7,7 @@ from check_format import (CALL, CLOSED, DONE, KINDS, MARKS, MESSAGE, OPEN, PAGE,
 from check_time import recoveries
 
 KEPT, SHOWN, LINES = 50, 5, 24  # violations kept and shown with their history, of each check; lines of history of each
+MARK_LINES = 8                  # of marks
 
 
 class Violation:
@@ -85,10 +86,11 @@ class Report:
     def lines_of(self, v):
         """In the order of time, those next to the violation, in words."""
         rows = v.lines
-        if len(rows) > LINES:
+        most = MARK_LINES if v.marks else LINES
+        if len(rows) > most:
             at = v.at or rows[0][0]
             # What happened at the device long before says less than the operations themselves.
-            rows = sorted(rows, key=lambda r: (r[8] not in (CALL, DONE), abs(r[0] - at)))[:LINES]
+            rows = sorted(rows, key=lambda r: (r[8] not in (CALL, DONE), abs(r[0] - at)))[:most]
         said = [(r[0], describe(r, self.run.user_of)) for r in rows]
         for f in self.faults.around(min([v.since or v.at] + [t for t, _ in said]), v.at) if v.at and v.check in ("late", "undelivered", "promise") else ():
             end = "never" if f["end_us"] is None else self.time(f["end_us"])
@@ -108,7 +110,7 @@ class Report:
 
     # ---- the two forms ---------------------------------------------------------------------------------------------------------------
 
-    def write(self, verdict, missed, counts, delivery, marks, took_s):
+    def write(self, verdict, missed, counts, delivery, marks, stale_blocks, took_s):
         run = self.run
         kinds = recoveries(run)
         lines = [verdict]
@@ -120,7 +122,7 @@ class Report:
                   f"{delivery.handed} handed over, {delivery.paged} read; {marks.receipts} receipts, {marks.lists} rows of lists",
                   f"acknowledged sends: {counts.load_acked} in the load, median {counts.rate:g}/s; slowest {counts.slowest / 1e6:.2f} s (operation "
                   f"{counts.slowest_op}); longest time without one {counts.silence / 1e6:.2f} s at {self.time(counts.silence_at)}",
-                  f"checked in {took_s:.1f} s", "", f"{'operation':<14}{'done':>10}{'not done':>10}{'unsure':>10}{'unended':>10}"]
+                  f"messages let through after a block, for less than 5 s while parts failed: {stale_blocks}", f"checked in {took_s:.1f} s", "", f"{'operation':<14}{'done':>10}{'not done':>10}{'unsure':>10}{'unended':>10}"]
         lines += [f"{what:<14}" + "".join(f"{n:>10}" for n in row.values()) for what, row in counts.table.items()]
         lines += ["", f"{'fault':<28}{'times':>6}{'with calls':>12}{'recovered after: median':>26}{'most':>9}"]
         for kind, row in sorted(kinds.items()):
@@ -141,7 +143,7 @@ class Report:
                 "kept": [{"check": v.check, "text": v.text, "at_us": v.at, "lines": self.lines_of(v) if v.lines else []} for v in self.kept],
                 "operations": counts.table, "rate": counts.rate, "acked": counts.load_acked, "slowest_send_us": counts.slowest,
                 "longest_silence_us": counts.silence, "faults": kinds, "skipped": run.skipped, "events": run.events,
-                "records": run.records, "messages": rows, "handed": delivery.handed, "read": delivery.paged, "checked_s": round(took_s, 1),
+                "records": run.records, "messages": rows, "stale_blocks": stale_blocks, "handed": delivery.handed, "read": delivery.paged, "checked_s": round(took_s, 1),
             }, f, indent=1)
             f.write("\n")
         return text

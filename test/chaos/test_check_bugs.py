@@ -291,6 +291,24 @@ def test_a_message_may_be_late_while_something_is_broken(tmp_path):
     assert (status, counts) == (0, {}), text
 
 
+class BlocksLate(BlockedWrite):
+    """Blocks are lifted after 4 s, and no owner hears of any."""
+
+    def unblock(self, d, c):
+        self.at(self.now + 2 * S, super().unblock, d, c)
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_block_may_be_unheard_of_for_a_while_only_while_something_is_broken(is_broken, tmp_path):
+    m = BlocksLate(21, actions=900)
+    if is_broken:
+        m.faults = [{**m.faults[0], "begin_us": m.records[0].at, "recovered_us": m.records[0].at, "end_us": m.quiet + 5 * S}, *m.faults[1:]]
+    write_run(tmp_path, m, m.records, *m.tables())
+    status, counts, text = judge(tmp_path)
+    assert (status, set(counts)) == ((0, set()) if is_broken else (1, {"blocked_wrote"})), text
+    assert not is_broken or "while parts failed: 0" not in text
+
+
 # ---- files that are no run ----------------------------------------------------------------------------------------------------------
 
 
