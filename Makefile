@@ -177,6 +177,13 @@ tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(patsubst test/cutvfs/%.c,$(BUILD
 	@mkdir -p $(BUILD)/test
 	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
 
+# Figures, beside a bare router: make bench; or a part: make bench ONLY=A,B,embedded ROUNDS=1 SECONDS=2
+.PHONY: bench
+bench: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all $(BUILD)/test/router
+	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SECONDS),--seconds=$(SECONDS)) \
+	           $(if $(ONLY),--only=$(ONLY)) $(if $(WRITE),--write)
+
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/bytetalk \

@@ -212,14 +212,21 @@ void bench_told_delivery(struct bench_run *run, struct bench_peer *p, const uint
 
 struct bench_workload {
     const char *name, *letter, *unit, *what;
-    uint32_t clients, window;        /* unless options say otherwise */
-    bool has_kinds;                  /* runs once for signals and once for messages */
+    uint32_t clients, window, users; /* unless options say otherwise; users 0: one for each client */
+    bool has_kinds;                  /* runs once for signals and once for messages; else kind is messages */
     bool has_router;                 /* the router can do it too */
-    bool (*run)(struct bench_run *run);
+    bool (*run)(struct bench_run *run); /* NULL: accounts are made, and that is all */
 };
 extern const struct bench_workload bench_workloads[]; /* ends with a NULL name */
 bool bench_load_pairs(struct bench_run *run);
 bool bench_load_group(struct bench_run *run);
+bool bench_load_skew(struct bench_run *run);
+bool bench_paced(struct bench_run *run);
+bool bench_idle(struct bench_run *run);
+bool bench_login(struct bench_run *run);
+bool bench_store(struct bench_run *run);
+bool bench_drain(struct bench_run *run);
+bool bench_disk(struct bench_run *run);
 
 /* Make accounts until there are so many. False: it was said why. */
 bool bench_accounts_make(const struct bench_options *o, const struct bench_target *t, struct bench_state *s, uint32_t count);
@@ -235,7 +242,7 @@ void bench_progress(const struct bench_run *run, double seconds, uint64_t units)
 /* What is compared: CPU seconds of the first group per million, or bytes for each. */
 double bench_result_cost(const struct bench_result *r);
 
-void bench_report_row(const struct bench_options *o, const struct bench_result *r);
+void bench_report_row(const struct bench_result *r);
 void bench_report_summary(const struct bench_options *o, const struct bench_result *results, unsigned count);
 bool bench_report_json(const struct bench_options *o, const struct bench_result *results, unsigned count);
 

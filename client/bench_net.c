@@ -104,6 +104,7 @@ enum bt_err bench_net_dial(struct bench_net *net, struct bench_conn *c, const st
     }
     c->fd = fd;
     c->is_open = true;
+    c->life++;
     c->is_blocked = false;
     c->in_len = c->out_start = c->out_len = 0;
     return BT_OK;
@@ -229,7 +230,7 @@ static bool keep_rest(struct bench_conn *c, const uint8_t *rest, uint32_t len)
 static void read_from(struct bench_net *net, struct bench_conn *c)
 {
     uint8_t *buf = net->read_buf;
-    uint32_t had = c->in_len;
+    uint32_t had = c->in_len, life = c->life;
     if (had > 0)
         memcpy(buf, c->in, had);
     ssize_t n = recv(c->fd, buf + had, BENCH_READ_SIZE - had, 0);
@@ -241,7 +242,7 @@ static void read_from(struct bench_net *net, struct bench_conn *c)
     size_t len = had + (size_t)n;
     net->now_us = bench_clock_us();
     size_t used = net->ops->bytes(c, buf, len, net->arg);
-    if (!c->is_open)
+    if (!c->is_open || c->life != life)
         return;
     if (len - used == BENCH_READ_SIZE)
         fail(net, c, EMSGSIZE);

@@ -15,7 +15,7 @@
 
 #include "net/err.h"
 
-enum { BENCH_READ_SIZE = 256 * 1024, BENCH_EVENTS = 1024 };
+enum { BENCH_READ_SIZE = 1024 * 1024, BENCH_EVENTS = 1024 };
 
 struct bench_net;
 
@@ -29,6 +29,7 @@ struct bench_address {
 struct bench_conn {
     int fd;
     uint32_t index;       /* the owner's */
+    uint32_t life;        /* how often it was dialled: what was read in an earlier life is not to be looked at any more */
     bool is_open;
     bool is_dirty;        /* waits for the turn's writes */
     bool is_blocked;      /* the socket is full, or not connected yet: epoll tells when it goes on */
@@ -40,7 +41,8 @@ struct bench_conn {
 };
 
 struct bench_net_ops {
-    /* What came, lent. Returns how many bytes were consumed (whole frames); the rest is shown again with what follows. */
+    /* What came, lent. Returns how many bytes were consumed (whole frames); the rest is shown again with what follows. May
+       close the connection, and dial it anew. */
     size_t (*bytes)(struct bench_conn *c, const uint8_t *data, size_t len, void *arg);
     /* It broke, or the other side closed it; never from bench_net_close(). error: an errno, 0 at an orderly end. */
     void (*closed)(struct bench_conn *c, int error, void *arg);

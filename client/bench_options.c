@@ -30,7 +30,7 @@ static void usage(FILE *out)
             "  -k, --kind signals|messages|both  what is sent (both): signals are not stored, messages are answered when synced\n"
             "  -c, --clients N                connections\n"
             "  -w, --window N                 messages under way: per client; in a group in all; logins under way\n"
-            "  -b, --size BYTES[:SHARE],...   bodies (64); several sizes with their shares\n"
+            "  -b, --size BYTES[:SHARE],...   bodies (64); several sizes with their shares; servers take signals up to [chat] signal_max\n"
             "  -t, --seconds S                measured (5)         -W, --warm S   before that (1)\n"
             "  -n, --messages N               measure so many instead\n"
             "  -R, --rounds N                 of everything; the summary shows medians and spread (1)\n"
@@ -166,7 +166,7 @@ static int check(struct bench_options *o)
     return -1;
 }
 
-static int set_option(int c, struct bench_options *o, struct bench_procs *procs, struct bench_procs *router_procs)
+static int set_option(int c, const char *word, struct bench_options *o, struct bench_procs *procs, struct bench_procs *router_procs)
 {
     switch (c) {
     case 's': return add_addresses(optarg, "server", &bench_wire_bytetalk, o);
@@ -193,7 +193,7 @@ static int set_option(int c, struct bench_options *o, struct bench_procs *procs,
     case 'q': o->is_quiet = true; return -1;
     case 'h': usage(stdout); return 0;
     case 'V': printf("bytetalk-bench %s\n", BT_VERSION); return 0;
-    default: return usage_error("no such option, or its value is missing", "");
+    default: return usage_error("no such option, or its value is missing: ", word);
     }
 }
 
@@ -211,10 +211,11 @@ int bench_options_parse(int argc, char **argv, struct bench_options *o)
     };
     struct bench_procs procs = { 0 }, router_procs = { 0 };
     int c, code = -1;
+    opterr = 0;
     *o = (struct bench_options){ .has_kind = { true, true }, .sizes = { { 64, 1 } }, .size_count = 1, .seconds = 5, .warm_seconds = 1, .rounds = 1,
                                  .rate = 5000, .conversations = 1000, .zipf = 1, .state_path = "bytetalk-bench.state", .dir = ".", .bytes = 4096 };
     while (code < 0 && (c = getopt_long(argc, argv, "s:p:r:P:k:c:w:b:t:W:n:R:S:j:qhV", longs, NULL)) != -1)
-        code = set_option(c, o, &procs, &router_procs);
+        code = set_option(c, argv[optind - 1], o, &procs, &router_procs);
     for (int n = optind; code < 0 && n < argc; n++)
         code = add_workload(argv[n], o);
     if (code < 0)

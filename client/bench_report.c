@@ -8,7 +8,7 @@
 
 static const char *kind_name(const struct bench_result *r)
 {
-    return !r->workload->has_kinds ? "" : r->target->wire == &bench_wire_router ? "bare" : r->kind == BENCH_SIGNALS ? "signals" : "messages";
+    return !r->workload->has_kinds || r->target->wire == &bench_wire_router ? "-" : r->kind == BENCH_SIGNALS ? "signals" : "messages";
 }
 
 void bench_progress(const struct bench_run *run, double seconds, uint64_t units)
@@ -42,15 +42,15 @@ static void print_faults(const struct bench_result *r)
             printf("           %" PRIu64 " times %s\n", r->errors[n], rpc_status_name((uint8_t)n));
     if (r->lost)
         printf("           %" PRIu64 " connections broke\n", r->lost);
-    if (r->all.ok + r->all.failed < r->all.sent && r->target->wire->has_replies)
+    bool has_replies = r->target->wire && r->target->wire->has_replies;
+    if (has_replies && r->all.ok + r->all.failed < r->all.sent)
         printf("           %" PRIu64 " of %" PRIu64 " were not answered\n", r->all.sent - r->all.ok - r->all.failed, r->all.sent);
     if (r->all.delivered != r->expected)
         printf("           %" PRIu64 " deliveries came, %" PRIu64 " should have\n", r->all.delivered, r->expected);
 }
 
-void bench_report_row(const struct bench_options *o, const struct bench_result *r)
+void bench_report_row(const struct bench_result *r)
 {
-    (void)o;
     fflush(stderr);
     printf("%-8s %-8s %-8s %9.0f/s %10" PRIu64 " %s", r->workload->name, r->target->name, kind_name(r),
            r->seconds > 0 ? (double)r->units / r->seconds : 0, r->units, r->workload->unit);
@@ -104,7 +104,7 @@ static double own_of(const struct bench_result *r)
 static const struct bench_result *router_like(const struct bench_result *results, unsigned count, const struct bench_result *like)
 {
     for (unsigned n = 0; n < count; n++)
-        if (results[n].workload == like->workload && results[n].target->wire == &bench_wire_router && like->target->wire != &bench_wire_router)
+        if (results[n].workload == like->workload && results[n].target->wire == &bench_wire_router && like->target->wire == &bench_wire_bytetalk)
             return &results[n];
     return NULL;
 }

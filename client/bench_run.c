@@ -222,6 +222,8 @@ void bench_run_measure(struct bench_run *run)
 {
     const struct bench_procs *procs = &run->target->procs;
     struct bench_result *r = run->result;
+    memset(&r->answer, 0, sizeof r->answer);
+    memset(&r->delivery, 0, sizeof r->delivery);
     run->is_measuring = true;
     run->measure_us = bench_clock_us();
     for (unsigned n = 0; n < procs->count; n++)

@@ -188,7 +188,8 @@ static void event(struct bench_run *run, struct bench_peer *p, uint16_t method, 
 static size_t wire_bytes(struct bench_run *run, struct bench_peer *p, const uint8_t *data, size_t len)
 {
     size_t at = 0;
-    while (len - at >= RPC_HEADER_SIZE && p->conn.is_open) {
+    uint32_t life = p->conn.life;
+    while (len - at >= RPC_HEADER_SIZE && p->conn.is_open && p->conn.life == life) {
         const uint8_t *frame = data + at;
         size_t frame_len = RPC_LENGTH_SIZE + (size_t)get_u32(frame);
         if (frame_len < RPC_HEADER_SIZE) {

@@ -68,8 +68,9 @@ static void wire_send(struct bench_run *run, struct bench_peer *from, uint32_t t
 static size_t wire_bytes(struct bench_run *run, struct bench_peer *p, const uint8_t *data, size_t len)
 {
     size_t at = 0;
+    uint32_t life = p->conn.life;
     uint32_t follows, to;
-    while (len - at >= HEADER && p->conn.is_open) {
+    while (len - at >= HEADER && p->conn.is_open && p->conn.life == life) {
         memcpy(&follows, data + at, sizeof follows);
         memcpy(&to, data + at + 4, sizeof to);
         if (len - at - 4 < follows)

@@ -1,0 +1,161 @@
+#!/usr/bin/python3
+"""`make bench`: the standard set, embedded and cluster, interleaved with the bare router, in several rounds.
+
+Each round starts every server anew and then goes through the steps of plan.py; in each step the router, the server and
+the cluster take their turns one after the other, so that what the machine does meanwhile befalls all. Writes all figures
+to build/bench/results.json, and, when the whole set was run, docs/BENCHMARKS.md.
+"""
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def parse():
+    import plan
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--build", required=True)
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--seconds", type=float, default=4)
+    p.add_argument("--only", default="", help=f"words, separated by commas: {', '.join(plan.IDS)}; embedded, cluster; signals, messages")
+    p.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md although only a part was run")
+    args = p.parse_args()
+    words = [w for w in args.only.replace(" ", ",").split(",") if w]
+    known = [*plan.IDS, "router", "embedded", "cluster", "signals", "messages"]
+    wrong = [w for w in words if w not in known]
+    if wrong:
+        p.error(f"no such part: {', '.join(wrong)}; there are {', '.join(known)}")
+    args.is_whole = not words
+    args.steps = [s for s in plan.STEPS if s.id in words] or plan.STEPS
+    args.hosts = [h for h in ("embedded", "cluster") if h in words] or ([] if "router" in words else ["embedded", "cluster"])
+    args.kinds = [k for k in ("signals", "messages") if k in words] or ["signals", "messages"]
+    return args
+
+
+class Bench:
+    def __init__(self, args, directory):
+        self.args, self.dir, self.runs, self.problems = args, directory, [], []
+        self.program = os.path.join(ROOT, args.build, "bytetalk-bench")
+        self.hosts = []
+
+    def call(self, options, note):
+        """One run of the load tool; its results, with the notes."""
+        path = os.path.join(self.dir, "one.json")
+        if os.path.exists(path):
+            os.unlink(path)
+        command = [self.program, "--quiet", "--json", path, *options]
+        done = subprocess.run(command, preexec_fn=self.pin_load, capture_output=True, text=True, timeout=900, check=False)
+        row = next((line for line in done.stdout.splitlines() if line), "")
+        if done.returncode != 0:
+            self.problems.append(f"{' '.join(map(str, note.values()))}: {done.stderr.strip()}")
+            print(f"    {done.stderr.strip()}", flush=True)
+            return
+        print(f"    {row}", flush=True)
+        with open(path, encoding="utf-8") as f:
+            for result in json.load(f)["results"]:
+                self.runs.append({**note, **result})
+                self.check(note, result)
+
+    def check(self, note, r):
+        faults = [f"{n} {name}" for name, n in r["errors"].items()]
+        if r["lost"]:
+            faults.append(f"{r['lost']} connections broke")
+        if note["host"] != "router" and r["ok"] + r["failed"] != r["sent"]:
+            faults.append(f"{r['sent'] - r['ok'] - r['failed']} of {r['sent']} not answered")
+        if r["delivered"] != r["expected"]:
+            faults.append(f"{r['delivered']} of {r['expected']} deliveries came")
+        if faults:
+            self.problems.append(f"{note['host']} {note['step']} {r['kind']}, round {note['round'] + 1}: {', '.join(faults)}")
+
+    @staticmethod
+    def pin_load():
+        from hosts import LOADING
+        os.sched_setaffinity(0, [LOADING])
+
+    def step(self, step, number):
+        from hosts import PROCESSORS, SERVING, pin_process
+        for host in self.hosts:
+            if host.name not in step.hosts:
+                continue
+            if step.processors == "all":
+                for pid in host.pids():
+                    pin_process(pid, PROCESSORS)
+            kinds = [k for k in host.kinds if k in self.args.kinds or host.name == "router"]
+            if step.workload in ("idle", "login", "store", "drain"):
+                kinds = kinds[-1:]
+            if "--kind" in step.options:
+                kinds = [k for k in kinds if k in step.options]
+            for kind in kinds:
+                print(f"  {step.id} {host.name}", flush=True)
+                seconds = () if step.seconds is None else ("--seconds", str(self.args.seconds * step.seconds))
+                options = [*host.options(step.id), "--kind", kind, *step.options, *seconds, step.workload]
+                self.call(options, {"host": host.name, "step": step.id, "round": number})
+            if step.processors == "all":
+                for pid in host.pids():
+                    pin_process(pid, [SERVING])
+
+    def disk(self, number):
+        print("  disk", flush=True)
+        self.call(["--dir", self.dir, "--seconds", str(max(1, self.args.seconds / 2)), "disk"], {"host": "disk", "step": "disk", "round": number})
+
+    def round(self, number):
+        print(f"Round {number + 1}", flush=True)
+        for host in self.hosts:
+            host.stop()
+        for host in self.hosts:
+            host.start()
+        for step in self.args.steps:
+            self.step(step, number)
+            if step.id == "paced":
+                self.disk(number)
+
+
+def prepare(bench, users):
+    """Accounts beforehand: the servers that are measured have been started after."""
+    for host in bench.hosts:
+        if host.name == "router":
+            continue
+        host.start()
+        done = subprocess.run([bench.program, "--quiet", *host.options("prepare"), "--users", str(users), "prepare"], check=False)
+        host.stop()
+        if done.returncode != 0:
+            raise SystemExit(f"make bench: no accounts could be made on {host.name}")
+
+
+def main():
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    args = parse()
+    directory = os.path.join(ROOT, "build", "bench")
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory, mode=0o700)
+    os.environ["BYTETALK_BUILD"] = os.path.join(ROOT, args.build)
+    os.environ["BYTETALK"] = os.path.join(ROOT, args.build, "bytetalk")
+    import hosts
+    import report
+    bench, began, before = Bench(args, directory), time.time(), os.getloadavg()
+    try:
+        for name in ("router", *args.hosts):
+            print(f"Starting {name}", flush=True)
+            bench.hosts.append(hosts.KINDS[name](directory))
+        prepare(bench, max([1000, *(19000 for s in args.steps if s.id == "I")]))
+        for number in range(args.rounds):
+            bench.round(number)
+    finally:
+        for host in bench.hosts:
+            host.end()
+    figures = report.Figures(bench.runs, bench.problems, args, {"began": began, "seconds": time.time() - began, "load": [before, os.getloadavg()]})
+    with open(os.path.join(directory, "results.json"), "w", encoding="utf-8") as f:
+        json.dump({"machine": report.machine(), "runs": bench.runs, "problems": bench.problems}, f, indent=1)
+    print("\n" + figures.text())
+    if args.is_whole or args.write:
+        figures.write(os.path.join(ROOT, "docs", "BENCHMARKS.md"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
