@@ -5,7 +5,8 @@
  *   cli_admin_conf.c   where the node listens and what its secret is, by the server's ini
  *   cli_admin_link.c   a connection to a node, and calls on it, which are waited for
  *   cli_admin_node.c   nodes, drain
- *   cli_admin_user.c   sessions, owner
+ *   cli_admin_session.c  sessions
+ *   cli_admin_user.c   owner
  *   cli_admin_ring.c   ring
  *   cli_admin_table.c  tables for people
  */
@@ -54,6 +55,9 @@ void admin_close(struct admin_link *l);
  */
 enum cli_exit admin_call(struct admin_link *l, uint16_t method, const void *req, void *reply_out);
 void admin_done(uint16_t method, void *reply);
+
+/* cli_admin_user.c: a user, by name or "#id", and his sessions; as admin_call(), RPC_NODE_ADMIN_SESSIONS. */
+enum cli_exit admin_ask_sessions(struct admin *a, const char *user, SessionsOfReply *reply);
 
 /* ---- tables ---- */
 

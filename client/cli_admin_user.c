@@ -1,4 +1,4 @@
-/* client/cli_admin_user.c: a user's sessions and where he is connected; who owns a conversation. */
+/* client/cli_admin_user.c: which user is meant; who owns a conversation. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,99 +11,13 @@ static bool parse_id(const char *word, bool is_bare_too, uint64_t *out)
     return (*word == '#' || is_bare_too) && cli_parse_u64(word, out) && *out > 0;
 }
 
-static enum cli_exit ask_sessions(struct admin *a, const char *user, SessionsOfReply *reply)
+enum cli_exit admin_ask_sessions(struct admin *a, const char *user, SessionsOfReply *reply)
 {
     SessionsOfRequest req = { .user_id = 0 };
 
     if (!parse_id(user, false, &req.user_id))
         req.name = rpc_str(user);
     return admin_call(a->link, RPC_NODE_ADMIN_SESSIONS, &req, reply);
-}
-
-/* ---- sessions ---- */
-
-static void print_user(const SessionsOfReply *user)
-{
-    struct admin_table t = { .columns = 3 };
-    char *name = cli_escape(admin_text(user->name), false), when[32];
-
-    printf("User %s #%" PRIu64 "%s%s\n", name ? name : "?", user->user_id, user->disabled_ms ? ", shut out since " : "",
-           user->disabled_ms ? cli_time(user->disabled_ms, true, when) : "");
-    free(name);
-    if (user->sessions_count == 0)
-        printf("No session: nobody is logged in.\n");
-    for (pb_size_t i = 0; i < user->sessions_count; i++) {
-        const SessionOf *s = &user->sessions[i];
-        if (i == 0) {
-            admin_table_word(&t, "SESSION");
-            admin_table_word(&t, "BEGUN");
-            admin_table_word(&t, "DEVICE");
-        }
-        admin_table_word(&t, "%" PRIu64, s->session_id);
-        admin_table_word(&t, "%s", cli_time(s->created_ms, true, when));
-        admin_table_text(&t, s->device);
-    }
-    admin_table_end(&t);
-}
-
-static void print_user_json(const SessionsOfReply *user)
-{
-    printf("{\"user_id\":%" PRIu64 ",", user->user_id);
-    admin_json_text("name", user->name);
-    printf(",\"disabled_ms\":%" PRId64 ",\"sessions\":[", user->disabled_ms);
-    for (pb_size_t i = 0; i < user->sessions_count; i++) {
-        const SessionOf *s = &user->sessions[i];
-        printf("%s{\"session_id\":%" PRIu64 ",\"begun_ms\":%" PRId64 ",", i > 0 ? "," : "", s->session_id, s->created_ms);
-        admin_json_text("device", s->device);
-        putchar('}');
-    }
-    printf("],\"connected_at\":[");
-}
-
-/* What is known of the sessions stays said when presence is away. */
-static enum cli_exit print_places(struct admin *a, uint64_t user_id)
-{
-    WhoIsWhereReply reply = { 0 };
-    uint8_t user[8];
-
-    for (int i = 0; i < 8; i++)
-        user[i] = (uint8_t)(user_id >> (8 * i));
-    enum cli_exit code = admin_call(a->link, RPC_NODE_ADMIN_WHERE, &(WhoIsWhereRequest){ .users = rpc_bytes(user, sizeof user) }, &reply);
-    for (pb_size_t i = 0; i < reply.places_count; i++) {
-        const UserPlace *p = &reply.places[i];
-        if (a->json) {
-            printf("%s{", i > 0 ? "," : "");
-            admin_json_text("address", p->address);
-            printf(",\"epoch\":%" PRIu64 "}", p->epoch);
-        } else {
-            char *address = cli_escape(admin_text(p->address), false);
-            printf("Connected at node %s, epoch %" PRIu64 "\n", address ? address : "?", p->epoch);
-            free(address);
-        }
-    }
-    if (a->json)
-        printf("]}\n");
-    else if (code == CLI_OK && reply.places_count == 0)
-        printf("Not connected.\n");
-    if (code == CLI_OK)
-        admin_done(RPC_NODE_ADMIN_WHERE, &reply);
-    return code;
-}
-
-enum cli_exit admin_sessions(struct admin *a)
-{
-    SessionsOfReply reply = { 0 };
-    enum cli_exit code = ask_sessions(a, a->argv[1], &reply);
-
-    if (code != CLI_OK)
-        return code;
-    uint64_t user_id = reply.user_id;
-    if (a->json)
-        print_user_json(&reply);
-    else
-        print_user(&reply);
-    admin_done(RPC_NODE_ADMIN_SESSIONS, &reply);
-    return print_places(a, user_id);
 }
 
 /* ---- owner ---- */
@@ -114,7 +28,7 @@ static enum cli_exit user_id_of(struct admin *a, const char *word, uint64_t *out
 
     if (parse_id(word, false, out)) /* one who is gone may still have conversations */
         return CLI_OK;
-    enum cli_exit code = ask_sessions(a, word, &reply);
+    enum cli_exit code = admin_ask_sessions(a, word, &reply);
     if (code != CLI_OK)
         return code;
     *out = reply.user_id;

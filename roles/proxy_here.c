@@ -1,5 +1,5 @@
 /*
- * roles/proxy_here.c: who is connected here, for nodes that ask the proxy itself: chat nodes, while presence is away.
+ * roles/proxy_here.c: who is connected here, for those who ask the proxy itself: chat nodes, while presence is away, and operators.
  *
  * The table of users with a numbered memory of who came or went last. A user is in it before his login is answered, so a chat node that
  * asks after a commit finds everybody who may not find the message by his own comparison of positions.
@@ -60,4 +60,26 @@ void proxy_users_here(struct rpc_call *call, const void *msg, void *self)
         .gone = rpc_bytes(users + most - ngone, ngone * sizeof *users),
     });
     bt_free(users);
+}
+
+void proxy_sessions_here(struct rpc_call *call, const void *msg, void *self)
+{
+    enum { SESSIONS_MAX = 256, PEER_MAX = 64 };
+    const SessionsHereRequest *req = msg;
+    const struct proxy *proxy = self;
+    const struct proxy_user *u = proxy_user_find(proxy, req->user_id);
+    SessionsHereReply reply = { .sessions = bt_calloc(SESSIONS_MAX, sizeof *reply.sessions + PEER_MAX) };
+    char(*peers)[PEER_MAX] = reply.sessions != NULL ? (void *)(reply.sessions + SESSIONS_MAX) : NULL;
+
+    if (reply.sessions == NULL) {
+        rpc_fail(call, BT_ENOMEM, NULL);
+        return;
+    }
+    for (const struct proxy_client *c = u != NULL ? u->clients : NULL; c != NULL && reply.sessions_count < SESSIONS_MAX; c = c->of_user) {
+        pb_size_t i = reply.sessions_count++;
+        net_conn_peer_name(rpc_link_conn(c->link), peers[i], sizeof peers[i]);
+        reply.sessions[i] = (SessionHere){ .session_id = c->session, .since_ms = proxy->clock_ms + (int64_t)c->since_s * 1000, .from = rpc_str(peers[i]) };
+    }
+    rpc_reply(call, &reply);
+    bt_free(reply.sessions);
 }

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -90,12 +91,23 @@ def test_sessions_and_where_a_user_is_connected(alone):
     user, = admin.json("sessions", ann.name)
     assert (user["user_id"], user["name"], user["disabled_ms"]) == (ann.user_id, ann.name, 0)
     assert {s["session_id"] for s in user["sessions"]} == {ann.session_id, again.session_id}
+    for s in user["sessions"]:
+        client = ann if s["session_id"] == ann.session_id else again
+        assert (s["device"], s["connected_to"], s["from"]) == ("test", server.nodes, "{}:{}".format(*client.sock.getsockname()))
+        assert s["begun_ms"] - 2000 <= s["since_ms"] <= time.time() * 1000 + 1000
     assert [p["address"] for p in user["connected_at"]] == [server.nodes]
     assert admin.json("sessions", f"#{ann.user_id}") == [user]
     text = admin.run("sessions", ann.name)
     assert f"User {ann.name} #{ann.user_id}" in text and f"Connected at node {server.nodes}" in text
-    ann.close()
+    assert text.splitlines()[1].split() == ["SESSION", "BEGUN", "DEVICE", "CONNECTED", "TO", "SINCE", "FROM"]
+    assert all(server.nodes in line for line in text.splitlines()[2:4])
     again.close()
+
+    def connected():
+        return {s["session_id"]: s["connected_to"] for s in admin.json("sessions", ann.name)[0]["sessions"]}
+
+    wait_until(lambda: connected() == {ann.session_id: server.nodes, again.session_id: ""}, what="one to be shown as away")
+    ann.close()
     wait_until(lambda: admin.json("sessions", ann.name)[0]["connected_at"] == [], 10, "the user to be away")
     assert "Not connected." in admin.run("sessions", ann.name)
     admin.run("sessions", "nobody-by-this-name", code=1)
@@ -246,6 +258,9 @@ def test_a_guest_is_served_and_never_called(make_server):
         for name in ("AdminWhere", "WhoIsWhere"):
             place, = guest.ok(name, users=[ann.user_id, ann.user_id + 1]).places
             assert (place.user_id, place.address, place.epoch) == (ann.user_id, server.nodes, me.epoch)
+        here, = guest.ok("SessionsHere", user_id=ann.user_id).sessions
+        assert here.session_id == ann.session_id and getattr(here, "from").startswith("127.0.0.1:")
+        assert not guest.ok("SessionsHere", user_id=ann.user_id + 1).sessions
         all_here = guest.ok("UsersHere")
         assert all_here.is_full and list(all_here.here) == [ann.user_id] and not all_here.gone and all_here.epoch == me.epoch
         assert guest.ok("UsersHere", epoch=me.epoch + 1, position=all_here.position) == all_here   # of another start
