@@ -5,12 +5,15 @@ import re
 
 from server import FAULTS
 
-# What a node's line tells of. `resend` and `retry` are counted where they are made: by clients.
+# What a node's line tells of; a number in the line is how often. `retry` is counted by the probes: what was refused with the promise
+# that nothing was done, and sent again.
 LINES = {
-    "owner_change": r" chat: .*(owner|taken over|took over|no longer owned)",
-    "fence": r" chat: .*fence: ",
-    "stale_rights": r" chat: .*(rights (have )?changed|stale rights|stale members)",
-    "presence_lost": r" chat: .*(presence lost|presence can't be read|presence was made anew|presence is made anew)",
+    "resend": r" chat: conv \d+/\d+: (\d+) repeats looked for in the store",
+    "owner_change": r" chat: conv \d+/\d+: another node has written behind seq",
+    "fence": r" chat: fence: a batch of \d+ messages .* met rows that stand",
+    "stale_rights": r" chat: conv \d+/\d+: its rights have changed unheard",
+    "presence_lost": r" chat: presence lost",
+    "presence_anew": r" chat: presence was made anew",
     "session_expired": r" the session in ZooKeeper had expired",
     "outcome_unknown": r"outcome unknown, writing it again",
 }
@@ -27,8 +30,9 @@ def count(directory):
         with open(path, encoding="utf-8", errors="replace") as f:
             for line in f:
                 for name, form in forms.items():
-                    if form.search(line):
-                        found[name] += 1
+                    match = form.search(line)
+                    if match:
+                        found[name] += int(match.group(1)) if form.groups else 1
     return found
 
 

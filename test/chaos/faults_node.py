@@ -117,14 +117,22 @@ def rolling(hit):
     hit.at("all nodes")
     one, two = hit.town.of(unit=UNITS[0]), hit.town.of(unit=UNITS[1])
     two = two[3:] + two[:3]
-    hit.strike(lambda: None)
-    for pair in zip(one, two):
-        for n in pair:
-            n.terminate()
-        for n in pair:
-            gone(n)
-        for n in pair:
-            wait_ready(lambda: n.is_ready() and hit.town.is_registered(n), lambda: f"{n} is back:\n{n.said()[-2000:]}", 40, 0.05)
+
+    def strike():
+        for pair in zip(one, two):
+            for n in pair:
+                n.terminate()
+            for n in pair:
+                gone(n)
+            for n in pair:
+                wait_ready(lambda: n.is_ready() and hit.town.is_registered(n), lambda: f"{n} is back:\n{n.said()[-2000:]}", 40, 0.05)
+    for n in one + two:
+        n.delay = 0.0
+    try:
+        hit.strike(strike)
+    finally:
+        for n in one + two:
+            n.delay = None
     hit.mended()
 
 

@@ -33,6 +33,8 @@ class Node:
         self.advertised = self.clients_advertised = None   # where it is told to be, if not where it listens
         self.env = {}
         self.process, self.offset = None, 0
+        self.struck = None        # the process that was killed or told to end last
+        self.delay = None         # fixed: how long until it is started again
         self.expected, self.ends = set(), []
         self.is_wanted = False
         self.start_at = None
@@ -115,7 +117,7 @@ class Node:
                 was_ready = re.search(READY, self.said()) is not None
                 self.ends.append((time.monotonic(), self.process.returncode, set(self.expected), was_ready, self.said()[-3000:]))
                 self.process = None
-                self.start_at = time.monotonic() + rng.uniform(0.5, 2.0)
+                self.start_at = time.monotonic() + (rng.uniform(0.5, 2.0) if self.delay is None else self.delay)
             if self.is_wanted and self.process is None and (self.start_at is None or time.monotonic() >= self.start_at):
                 self.spawn()
 
@@ -134,20 +136,21 @@ class Node:
 
     def kill(self):
         with self.lock:
+            self.struck = self.process
             self.expected.add(-signal.SIGKILL)
             self.signal(signal.SIGKILL)
 
     def terminate(self):
         with self.lock:
+            self.struck = self.process
             self.expected.add(0)
             self.signal(signal.SIGTERM)
 
     def wait_gone(self, deadline=ENDS_IN_S):
-        """Of the process that is running now; true when it ended in time."""
-        process = self.process
+        """Until what was struck is gone; false: not in time."""
         try:
-            if process is not None:
-                process.wait(deadline)
+            if self.struck is not None:
+                self.struck.wait(deadline)
         except subprocess.TimeoutExpired:
             return False
         return True

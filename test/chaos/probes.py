@@ -12,7 +12,7 @@ from client import Client, Closed, msg_id
 from wire import NOT_DONE, PERHAPS, RESEND
 
 PAUSE_S = 0.25       # between two messages of a conversation
-SILENT_S = 2.0       # an answer that takes longer is waited for no more
+SILENT_S = 3.0       # an answer that takes longer is waited for no more
 PASSWORD = "correct horse"
 
 

@@ -12,6 +12,7 @@ ZOOKEEPERS = 3
 DISK_BYTES = 4 << 30     # of the bounded disk that the second MariaDB has
 PORTS = {"zookeeper": 2181, "redis": 6379, "mariadb": 3306}
 DATABASE = "bytetalk1"
+SPARE_BYTES = 128 << 10
 FOLLOWS_S = 240.0        # until a new replica has read the whole log
 UNLOGGED_ROWS = 5000     # at most, between the two figures of one statement: its snapshot and the log's end
 
@@ -81,15 +82,20 @@ class Stores:
         return done.returncode == 0
 
     def fill_disk(self):
-        """Leave no room: not one page more is to be had."""
-        used = os.statvfs(self.disk)
-        self._resize((used.f_blocks - used.f_bfree) * used.f_frsize)
+        """Leave as good as no room. What is written meanwhile may make the size too small to be taken."""
+        for spare in (1, 2, 4, 8):
+            used = os.statvfs(self.disk)
+            try:
+                return self._resize((used.f_blocks - used.f_bfree) * used.f_frsize + spare * SPARE_BYTES)
+            except NotReady:
+                if spare == 8:
+                    raise
 
     def empty_disk(self):
         self._resize(DISK_BYTES)
 
     def _resize(self, size):
-        done = subprocess.run(["mount", "-o", f"remount,size={max(size, 4096)}", self.disk], capture_output=True, text=True, check=False)
+        done = subprocess.run(["mount", "-o", f"remount,size={size}", self.disk], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise NotReady(f"the disk's size: {done.stderr.strip()}")
 
