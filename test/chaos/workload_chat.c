@@ -130,7 +130,7 @@ void wl_chat_heard(struct workload *w, struct wl_chat *chat, const struct bt_mes
         role_set(w, chat, m->membership->user_id, BT_OWNER);
         break;
     case BT_DISBANDED:
-        chat->is_disbanded = true;
+        wl_group_forget(w, chat);
         break;
     case BT_MUTED:
         muted_set(w, chat, m->membership->user_id, m->membership->until_ms != 0);

@@ -19,12 +19,26 @@ static uint64_t target_of(const struct wl_chat *chat)
     return BT_GROUP | chat->hi;
 }
 
+/* Nothing more is done in it; it stays where its messages are looked up. */
+void wl_group_forget(struct workload *w, const struct wl_chat *chat)
+{
+    size_t kept = 0;
+    if (chat->is_lasting)
+        return;
+    for (size_t n = 0; n < w->group_count; n++)
+        if (w->groups[n] != chat)
+            w->groups[kept++] = w->groups[n];
+    w->group_count = kept;
+}
+
 /* ---- used by SETUP too ---- */
 
 static void created(const struct bt_result *r, const struct bt_group *group, void *arg)
 {
     struct wl_op *op = arg;
     struct wl_made made = { 0 };
+    if (!group)
+        wl_group_forget(op->w, op->chat);
     if (group && !op->chat->hi) {
         wl_chat_key(op->w, op->chat, group->group_id, 0);
         made.target = target_of(op->chat);
@@ -42,8 +56,10 @@ void wl_group_create(struct wl_device *d, struct wl_chat *chat, void (*then)(voi
     op->then = then;
     op->arg = arg;
     snprintf(name, sizeof name, "group %llu", (unsigned long long)op->number);
-    if (!bt_group_create(d->client, name, "", chat->join_mode, created, op))
+    if (!bt_group_create(d->client, name, "", chat->join_mode, created, op)) {
+        wl_group_forget(d->w, chat);
         wl_op_refused(op);
+    }
 }
 
 static void joined(const struct bt_result *r, bool pending, void *arg)
@@ -194,10 +210,7 @@ static void create(const struct step *s)
 {
     struct workload *w = s->w;
     struct wl_device *d = wl_user_device(&w->users[s->a % w->user_count], s->b);
-    size_t alive = 0;
-    for (size_t n = w->large_count + w->middle_count + w->small_count; n < w->group_count; n++)
-        alive += !w->groups[n]->is_disbanded;
-    if (!d || alive >= EXTRA_MOST)
+    if (!d || w->group_count - w->large_count - w->middle_count - w->small_count >= EXTRA_MOST)
         return;
     struct wl_chat *chat = wl_chat_new_group(w);
     chat->members[chat->member_count++].user = d->user;
@@ -212,7 +225,7 @@ static void create(const struct step *s)
 static void disband(const struct step *s)
 {
     struct wl_device *d = device_of(wl_chat_pick(s->chat, s->a, BT_OWNER, BT_OWNER), s->b);
-    if (!d || s->chat->is_lasting || s->chat->is_disbanded)
+    if (!d || s->chat->is_lasting)
         return;
     struct wl_op *op = begin(d, s->chat, &(struct wl_call){ .what = HISTORY_GROUP_DISBAND, .target = target_of(s->chat) });
     if (!bt_group_disband(d->client, s->chat->hi, wl_op_end_plain, op))

@@ -36,7 +36,7 @@ static struct wl_chat *small_pick(const struct workload *w, uint64_t random)
     for (size_t tries = 0; tries < 8; tries++, random = wl_random_mix(random)) {
         struct wl_chat *chat = w->groups[from + random % (w->group_count - from)];
         size_t count = wl_chat_count(chat, true);
-        if (chat->hi && !chat->is_quiet && !chat->is_disbanded && count > 0 && (random >> 32) % count < 5)
+        if (chat->hi && !chat->is_quiet && count > 0 && (random >> 32) % count < 5)
             return chat;
     }
     return NULL;

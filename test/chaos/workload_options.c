@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/mem.h"
 #include "test/chaos/workload.h"
 
 static const char usage[] =
@@ -52,6 +53,8 @@ static bool servers_parse(struct wl_options *o, const char *list)
     for (char *word; (word = strsep(&rest, ","));) {
         if (!strchr(word, ':') || o->server_count == WL_MAX_SERVERS) {
             fprintf(stderr, "chaos-workload: --servers %s: wants HOST:PORT, separated by commas, at most %d\n", list, WL_MAX_SERVERS);
+            bt_free(copy);
+            o->server_count = 0;
             return false;
         }
         o->servers[o->server_count++] = word;

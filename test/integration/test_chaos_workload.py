@@ -6,6 +6,7 @@ import resource
 import signal
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -32,11 +33,22 @@ def command(server, directory, *args):
             "--dir", str(directory), *map(str, args)]
 
 
-def records(directory):
+def records(directory, is_whole=True):
     with open(os.path.join(directory, "history.bin"), "rb") as f:
         data = f.read()
-    assert data and len(data) % RECORD.size == 0
-    return [Record(*r) for r in RECORD.iter_unpack(data)]
+    over = len(data) % RECORD.size
+    assert not over or not is_whole
+    return [Record(*r) for r in RECORD.iter_unpack(data[:len(data) - over])]
+
+
+def kinds_done(rows):
+    """How often each kind of operation was answered OK."""
+    what = {r.op: r.what for r in rows if r.type == CALL}
+    return collections.Counter(what[r.op] for r in rows if r.type == DONE and r.outcome == OK)
+
+
+def missing_kinds(rows):
+    return set(range(REGISTER, DISBAND + 1)) - set(kinds_done(rows)) - {MARK_READ}
 
 
 class Process:
@@ -71,7 +83,10 @@ def run(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     try:
         p = Process(server, directory, "--users", 30, "--rate", 250, "--stay-ms", 1500, "--others", 800, "--resend-raw", 50)
-        p.until(lambda line: line["phase"] == "load" and line["operations"] > 2200)
+        # Some seconds, usually: the rare kinds take turns.
+        deadline = time.monotonic() + LIMIT_S
+        p.until(lambda line: line["phase"] == "load" and line["operations"] > 1800 and
+                (not missing_kinds(records(directory, is_whole=False)) or time.monotonic() > deadline))
         p.tell("quiet")
         p.until(lambda line: line["phase"] == "quiet" and line["done"])
         p.tell("final", "end")
@@ -126,12 +141,12 @@ def test_a_device_is_handed_messages_only_while_it_is_open_and_each_once(run):
 def test_every_kind_of_operation_succeeds_sometimes(run):
     rows, _ = run
     what = {r.op: r.what for r in rows if r.type == CALL}
-    done = collections.Counter(what[r.op] for r in rows if r.type == DONE and r.outcome == OK)
-    missing = {k for k in range(REGISTER, DISBAND + 1) if not done[k]} - {MARK_READ}
-    assert not missing and MARK_READ in what.values()
-    # Blocks, strangers and those who were kicked: some is refused too, and nothing is unsure but where a device left.
+    assert not missing_kinds(rows) and MARK_READ in what.values()
+    # Blocks, strangers and those who were kicked: some is refused too, and nothing is unsure but where a connection was left.
+    raw = {r.device for r in rows if r.type == DEVICE and r.what == 3}
     assert any(r.type == DONE and r.outcome == NOT_DONE for r in rows)
-    assert all(r.status == 1 for r in rows if r.type == DONE and r.outcome == UNSURE and what[r.op] != MARK_READ)
+    assert all(r.status == 1 for r in rows
+               if r.type == DONE and r.outcome == UNSURE and what[r.op] != MARK_READ and r.device not in raw)
 
 
 def test_devices_leave_come_back_and_are_handed_some_messages_again(run):
