@@ -13,13 +13,13 @@ NO_FAILURE = {1, 3, 5, 6, 7, 9, 16}
 class Faults:
     """When something was broken. Faults nearer to each other than the grace are one."""
 
-    def __init__(self, run):
-        self.rows = run.faults
+    def __init__(self, run, grace_us=GRACE_US):
+        self.rows, self.grace_us = run.faults, grace_us
         self.begins, self.ends = [], []
         for f in self.rows:
             begin = f["begin_us"]
             end = run.last_us if f["end_us"] is None else f["end_us"]
-            if self.ends and begin <= self.ends[-1] + GRACE_US:
+            if self.ends and begin <= self.ends[-1] + self.grace_us:
                 self.ends[-1] = max(self.ends[-1], end)
             else:
                 self.begins.append(begin)
@@ -27,14 +27,14 @@ class Faults:
 
     def due(self, base):
         """The latest time for what could begin at base: the grace, counted from the end of faults that touch it."""
-        due = base + GRACE_US
+        due = base + self.grace_us
         at = bisect_right(self.begins, due) - 1
         if at >= 0:
-            due = max(due, self.ends[at] + GRACE_US)
+            due = max(due, self.ends[at] + self.grace_us)
         return due
 
     def around(self, since, until):
-        return [f for f in self.rows if f["begin_us"] <= until and (f["end_us"] is None or f["end_us"] + GRACE_US >= since)]
+        return [f for f in self.rows if f["begin_us"] <= until and (f["end_us"] is None or f["end_us"] + self.grace_us >= since)]
 
 
 class Counts:

@@ -10,7 +10,7 @@ import check  # noqa: E402
 import check_format as f  # noqa: E402
 from model import S, Model  # noqa: E402
 from model_parts import write_run  # noqa: E402
-from test_check import Case, judge  # noqa: E402
+from check_case import Case, judge  # noqa: E402
 
 # ---- servers that do wrong --------------------------------------------------------------------------------------------------
 
@@ -280,6 +280,13 @@ def test_a_violation_comes_before_what_a_run_lacks(tmp_path):
     c.dump.pop()
     c.write(tmp_path)
     assert judge(tmp_path)[0] == 1
+
+
+def test_how_late_is_too_late_can_be_set(tmp_path):
+    m = LatePushes(21, actions=500)
+    write_run(tmp_path, m, m.records, *m.tables())
+    assert "late" in judge(tmp_path, "--grace-s", "8")[1]
+    assert judge(tmp_path, "--grace-s", "10")[0] == 0
 
 
 def test_a_message_may_be_late_while_something_is_broken(tmp_path):
