@@ -1,5 +1,5 @@
 /*
- * client/bench_proc.h: what processes of this machine have used: CPU time and memory, from /proc.
+ * client/bench_proc.h: what processes of this machine have used: CPU time from their clocks, memory from /proc.
  */
 #ifndef BT_CLIENT_BENCH_PROC_H
 #define BT_CLIENT_BENCH_PROC_H
@@ -25,7 +25,7 @@ struct bench_procs {
 /* "PID,PID" (under the label given) or "LABEL=PID,PID"; adds to what is there. False: not that, or too many. */
 bool bench_procs_parse(const char *text, const char *label, struct bench_procs *out);
 
-/* Nanoseconds of CPU of all threads of a group's processes; those that have ended count 0. */
+/* Nanoseconds of CPU of a group's processes, threads that have ended included; processes that have ended count 0. */
 uint64_t bench_group_cpu_ns(const struct bench_group *g);
 
 /* Their memory in bytes, shared pages counted in parts (PSS); 0 when it can't be read. */

@@ -1,5 +1,7 @@
 """What `make bench` measures: the bare router, a server with all roles, a whole cluster. Each is pinned to the first processor."""
 import os
+import re
+import sqlite3
 import subprocess
 import sys
 
@@ -30,6 +32,15 @@ def pin_process(pid, processors):
             os.sched_setaffinity(int(thread), processors)
         except ProcessLookupError:
             pass
+
+
+AWAY_FROM = 1 << 50   # ids of users that are nothing but members
+
+
+def group_in(state, members):
+    """The group of so many members that the load tool made."""
+    with open(state, encoding="utf-8") as f:
+        return int(re.search(rf"^group (\d+) {members}$", f.read(), re.M)[1])
 
 
 class Router:
@@ -78,6 +89,15 @@ class Embedded:
     def pids(self):
         return [self.server.process.pid]
 
+    def add_members(self, known, count):
+        """Make the group of `known` members one of `count`; the server is not running."""
+        group = group_in(self.state, known)
+        db = sqlite3.connect(os.path.join(self.server.dir, "bytetalk.db"))
+        with db:
+            db.executemany("INSERT INTO member (hi, lo, user_id, role, joined_seq) VALUES (?, 0, ?, 1, 1)",
+                           ((group, AWAY_FROM + n) for n in range(count - known)))
+        db.close()
+
     def stop(self):
         if self.server.process:
             self.server.stop()
@@ -117,6 +137,11 @@ class ClusterHost:
             groups = {"proxy": [n.pid for n in self.cluster.nodes("proxy") if n.clients == proxies[0]]}
         pids = [o for label, ids in groups.items() for o in ("--pid", f"{label}={','.join(map(str, ids))}")]
         return ["--server", ",".join(proxies), *pids, "--state", self.state]
+
+    def add_members(self, known, count):
+        group, database = group_in(self.state, known), self.cluster.settings["store.url"].rsplit("/", 1)[1]
+        self.backends.mariadb.sql(f"USE {database}; INSERT INTO member (hi, lo, user_id, role, joined_seq) "
+                                  f"SELECT {group}, 0, {AWAY_FROM} + seq, 1, 1 FROM seq_1_to_{count - known}")
 
     def stop(self):
         if any(u.process for u in self.cluster.units):

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,8 @@ class Bench:
         self.args, self.dir, self.runs, self.problems = args, directory, [], []
         self.program = os.path.join(ROOT, args.build, "bytetalk-bench")
         self.hosts = []
+        from hosts import LOADING, pin_to
+        self.pin = pin_to([LOADING])
 
     def call(self, options, note):
         """One run of the load tool; its results, with the notes."""
@@ -49,7 +52,7 @@ class Bench:
         if os.path.exists(path):
             os.unlink(path)
         command = [self.program, "--quiet", "--json", path, *options]
-        done = subprocess.run(command, preexec_fn=self.pin_load, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(command, preexec_fn=self.pin, capture_output=True, text=True, timeout=900, check=False)
         row = next((line for line in done.stdout.splitlines() if line), "")
         if done.returncode != 0:
             self.problems.append(f"{' '.join(map(str, note.values()))}: {done.stderr.strip()}")
@@ -71,11 +74,6 @@ class Bench:
             faults.append(f"{r['delivered']} of {r['expected']} deliveries came")
         if faults:
             self.problems.append(f"{note['host']} {note['step']} {r['kind']}, round {note['round'] + 1}: {', '.join(faults)}")
-
-    @staticmethod
-    def pin_load():
-        from hosts import LOADING
-        os.sched_setaffinity(0, [LOADING])
 
     def step(self, step, number):
         from hosts import PROCESSORS, SERVING, pin_process
@@ -115,16 +113,23 @@ class Bench:
                 self.disk(number)
 
 
-def prepare(bench, users):
-    """Accounts beforehand: the servers that are measured have been started after."""
+def prepare(bench, users, has_large_group):
+    """Accounts, and a group that is too large to be joined member by member: the servers that are measured are started after."""
+    import plan
     for host in bench.hosts:
         if host.name == "router":
             continue
         host.start()
-        done = subprocess.run([bench.program, "--quiet", *host.options("prepare"), "--users", str(users), "prepare"], check=False)
+        options = [bench.program, "--quiet", *host.options("prepare"), "--users", str(users)]
+        done = subprocess.run([*options, "prepare"], check=False)
+        if done.returncode == 0 and has_large_group:
+            done = subprocess.run([*options, "--members", str(plan.SEEDED), "--kind", "signals", "--seconds", "0.1", "group"],
+                                  stdout=subprocess.DEVNULL, check=False)
         host.stop()
         if done.returncode != 0:
             raise SystemExit(f"make bench: no accounts could be made on {host.name}")
+        if has_large_group:
+            host.add_members(plan.SEEDED, plan.SEEDED_TO)
 
 
 def main():
@@ -137,12 +142,14 @@ def main():
     os.environ["BYTETALK"] = os.path.join(ROOT, args.build, "bytetalk")
     import hosts
     import report
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("make bench: told to end"))
     bench, began, before = Bench(args, directory), time.time(), os.getloadavg()
     try:
         for name in ("router", *args.hosts):
             print(f"Starting {name}", flush=True)
             bench.hosts.append(hosts.KINDS[name](directory))
-        prepare(bench, max([1000, *(19000 for s in args.steps if s.id == "I")]))
+        ids = [s.id for s in args.steps]
+        prepare(bench, 19000 if "I" in ids else 5000 if "F5000" in ids else 1000, "F100k" in ids)
         for number in range(args.rounds):
             bench.round(number)
     finally:
