@@ -26,6 +26,7 @@ static const struct conf_key chat_keys[] = {
     { .section = "chat", .name = "conversations", .type = CONF_INT, .def = "100000", .min = 1, .max = 100000000, .unit = "conversations", .help = "conversations kept open; the least used is closed beyond that" },
     { .section = "chat", .name = "queue", .type = CONF_INT, .def = "50000", .min = 16, .max = 10000000, .unit = "messages", .help = "messages under way; more are refused with RESOURCE_EXHAUSTED" },
     { .section = "chat", .name = "queue_bytes", .type = CONF_INT, .def = "134217728", .min = 1048576, .max = 1099511627776, .unit = "bytes", .help = "the same in bytes" },
+    { .section = "chat", .name = "wait_ms", .type = CONF_INT, .def = "1000", .min = 10, .max = 600000, .unit = "ms", .help = "a message that would wait longer than that, or than half of its deadline, is refused with RESOURCE_EXHAUSTED" },
     { .section = "chat", .name = "batch_rows", .type = CONF_INT, .def = "2000", .min = 1, .max = 50000, .unit = "messages", .help = "messages written in one commit" },
     { .section = "chat", .name = "batch_bytes", .type = CONF_INT, .def = "8388608", .min = 65536, .max = 268435456, .unit = "bytes", .help = "the same in bytes" },
     { .section = "chat", .name = "batches", .type = CONF_INT, .def = "1", .min = 1, .max = 64, .unit = "commits", .help = "commits under way at once; more than 1 helps a database server, not SQLite" },
@@ -47,9 +48,9 @@ static_assert((int)STORE_MEMBER == (int)MemberRole_MEMBER && (int)STORE_ADMIN ==
 /* What every request about a conversation must have. False: answered. */
 static bool is_sound(struct chat *chat, struct rpc_call *call)
 {
-    enum { RETRY_MS = 500 };
     const struct rpc_header *h = rpc_call_header(call);
     uint64_t target = h->target & ~RPC_TARGET_GROUP;
+    uint32_t retry_ms;
 
     if (h->caller == 0) {
         rpc_fail(call, BT_ENOAUTH, NULL);
@@ -59,8 +60,8 @@ static bool is_sound(struct chat *chat, struct rpc_call *call)
         rpc_fail(call, BT_EINVAL, "the header's target names no user or group");
         return false;
     }
-    if (chat->nops >= chat->set.queue || chat->op_bytes >= chat->set.queue_bytes) {
-        rpc_fail_retry(call, BT_EBUSY, RETRY_MS, "too many messages under way");
+    if (!chat_load_takes(chat, rpc_call_left_ms(call), &retry_ms)) {
+        rpc_fail_retry(call, BT_EBUSY, retry_ms, "too many messages under way");
         return false;
     }
     return true;
@@ -313,6 +314,7 @@ static void read_settings(struct chat *chat)
         .repeats_waiting = (size_t)conf_int(conf, "chat", "repeats_waiting"),
         .body_max = (uint32_t)conf_int(conf, "chat", "body_max"),
         .signal_max = (uint32_t)conf_int(conf, "chat", "signal_max"),
+        .wait_ms = (uint32_t)conf_int(conf, "chat", "wait_ms"),
         .queue = (size_t)conf_int(conf, "chat", "queue"),
         .queue_bytes = (size_t)conf_int(conf, "chat", "queue_bytes"),
         .conversations = (size_t)conf_int(conf, "chat", "conversations"),

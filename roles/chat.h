@@ -1,7 +1,7 @@
 /*
  * roles/chat.h: what the files of the chat role share. The road of a request:
  *
- *   chat.c (check its form, make an op) -> chat_sender.c (does its sender repeat too much?) -> chat_conv.c (open the
+ *   chat.c (check its form, make an op; chat_load.c: would it wait too long?) -> chat_sender.c (does its sender repeat too much?) -> chat_conv.c (open the
  *   conversation, keep the order) -> chat_repeat.c (known already?) -> chat_check.c (allowed?) -> chat_batch.c (many-row insert) or
  *   chat_change.c (an atomic list: edit, recall, members, first message); where another node writes too: chat_rival.c
  *   -> chat_push.c (answer the sender, then push to whom presence knows; chat_doors.c: while it is away, whom proxies know).
@@ -100,6 +100,7 @@ struct chat_conv {
     uint64_t hi, lo;
     enum chat_conv_state state;
     bool is_dirty;
+    uint32_t quota;                    /* so many of its ready ops go into the batch that is being made */
     bool is_stale;                     /* what is known may be wrong: read anew once nothing is being written */
     bool is_outrun;                    /* another node may have written here: the log's end is read anew, and what has changed with it */
     bool is_loading_all;               /* CONV_LOADING: members and rights too, whether the log has moved or not */
@@ -162,8 +163,15 @@ struct chat_door {
     char address[64];
 };
 
+/* What was done lately (chat_load.c). */
+struct chat_load {
+    uint64_t since_ms, done;  /* net_now_ms(), and how many ops have ended since */
+    bool was_idle;            /* meanwhile there was a time with nothing to do */
+    double rate;              /* ops per ms; 0: not known */
+};
+
 struct chat_settings {
-    uint32_t window, body_max, signal_max, batch_rows, batches, repeats;
+    uint32_t window, body_max, signal_max, batch_rows, batches, repeats, wait_ms;
     size_t repeats_waiting, queue, queue_bytes, conversations, batch_bytes, max_members;
     bool strangers;
 };
@@ -181,6 +189,7 @@ struct chat {
     struct chat_op **ids;              /* hash of the ids that are queued or being written */
     size_t nids, ids_cap;
     size_t nops, op_bytes;
+    struct chat_load load;
 
     struct net_task flush_task;
     uint32_t nflying;
@@ -241,6 +250,13 @@ void chat_op_end(struct chat *chat, struct chat_op *op, enum bt_err err, const c
 enum bt_err chat_ids_add(struct chat *chat, struct chat_op *op);
 void chat_ids_remove(struct chat *chat, struct chat_op *op);
 struct chat_op *chat_ids_find(const struct chat *chat, const struct chat_op *like);
+
+/* ---- chat_load.c ---------------------------------------------------------------------------------------------------------- */
+
+/* May a request of which so much of its deadline is left come in? False: what to tell its sender about when to come again. */
+bool chat_load_takes(struct chat *chat, uint32_t left_ms, uint32_t *retry_ms_out);
+uint32_t chat_load_wait_ms(struct chat *chat); /* how long it would wait */
+void chat_load_done(struct chat *chat);        /* an op has ended */
 
 /* ---- chat_conv.c ---------------------------------------------------------------------------------------------------------- */
 

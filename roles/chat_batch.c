@@ -375,17 +375,31 @@ static void take_ops(struct chat_batch *b, struct chat_conv *c, size_t max)
     }
 }
 
-/* Which conversations go out together: what met the fence lately goes alone, so that it can't hold up others. */
+static uint32_t count_ready(const struct chat_conv *c, size_t max)
+{
+    uint32_t n = 0;
+
+    for (const struct chat_op *op = c->ready.first; op != NULL && n < max; op = op->next)
+        n++;
+    return n;
+}
+
+/*
+ * Which conversations go out together, and with how many messages: those that have waited longest, as far as the batch has room, so
+ * that under load each has its turn, whatever its key. What met the fence lately goes alone, so that it can't hold up others.
+ */
 static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)
 {
     uint64_t now_ms = net_now_ms(chat->env.loop);
-    size_t n = 0;
+    size_t n = 0, rows = 0;
 
-    while (n < max && chat->dirty_first != NULL) {
+    while (rows < max && chat->dirty_first != NULL) {
         bool is_solo = now_ms < chat->dirty_first->solo_until_ms;
         if (is_solo && n > 0)
             break;
-        convs[n++] = dirty_pop(chat);
+        convs[n] = dirty_pop(chat);
+        convs[n]->quota = count_ready(convs[n], max - rows);
+        rows += convs[n++]->quota;
         if (is_solo)
             break;
     }
@@ -419,8 +433,7 @@ static void batch_start(struct chat *chat)
     qsort(convs, b->nconvs, sizeof convs[0], by_key);
     for (size_t i = 0; i < b->nconvs; i++) {
         convs[i]->batch = b;
-        if (b->n < max && b->bytes < chat->set.batch_bytes)
-            take_ops(b, convs[i], max - b->n);
+        take_ops(b, convs[i], convs[i]->quota);
     }
     if (b->n > 0)
         batch_write(b);

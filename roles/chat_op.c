@@ -114,6 +114,7 @@ void chat_op_free(struct chat *chat, struct chat_op *op)
 {
     assert(op->call == NULL && op->twins == NULL && !op->is_listed);
     chat->nops--;
+    chat_load_done(chat);
     chat->op_bytes -= op->size;
     bt_free(op->merged);
     bt_free(op);
