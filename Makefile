@@ -48,6 +48,7 @@ UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O)
 # The chaos test's load: a program over the client library.
 CHAOS_C  := $(wildcard test/chaos/workload*.c)
 CHAOS    := $(BUILD)/test/chaos-workload $(BUILD)/test/chaos-relay $(BUILD)/test/chaos-patience.so
+STORM_C  := $(wildcard test/storm/*.c)
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
 
 # The server with planted bugs (net/planted.h), for the test of the chaos checker: only the objects that differ are made anew.
@@ -102,6 +103,11 @@ $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
 $(BUILD)/test/chaos-workload: $(call obj,$(CHAOS_C)) $(BUILD)/libbytetalk.a
 	@mkdir -p $(@D)
 	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lm
+
+# Clients by the thousand: proxies that die under them, more messages than can be taken.
+$(BUILD)/test/storm: $(call obj,$(STORM_C) $(addprefix client/bench_,net.c hist.c random.c)) $(BUILD)/libbytetalk.a
+	@mkdir -p $(@D)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Loaded into the server by the tests of power cuts; it is on no side of the sanitizers.
 $(BUILD)/test/%.so: test/cutvfs/%.c
@@ -169,11 +175,18 @@ chaos: deps-check
 	@$(PYTHON) test/chaos/run.py --build=$(BUILD) $(if $(SAN),--sanitized) $(if $(SEED),--seed=$(SEED)) $(if $(TIME),--time=$(TIME)) \
 	    $(if $(ONLY),--only=$(ONLY)) $(if $(SHORT),--short)
 
+# The failures that users feel, in full: 15,000 clients whose proxy is killed; a minute of three times what the cluster can take.
+.PHONY: chaos-storm chaos-overload
+chaos-storm chaos-overload: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all $(BUILD)/test/storm
+	@BYTETALK=$(CURDIR)/$(BUILD)/bytetalk BYTETALK_CLI=$(CURDIR)/$(BUILD)/bytetalk-cli BYTETALK_BUILD=$(CURDIR)/$(BUILD) BYTETALK_MODE=cluster \
+	 STORM_USERS=1000 STORM_DEVICES=15 OVERLOAD_S=60 $(PYTHON) -m pytest -q -s -p no:cacheprovider test/integration/test_cluster_$(@:chaos-%=%).py
+
 .PHONY: check tests
 check: deps-check
 	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests $(PLANTED_D)/bytetalk
 tests: export FLAGS := $(CPPFLAGS) -std=c11 -D_GNU_SOURCE $(WARN)
-tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
+tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(BUILD)/test/storm $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
 	@mkdir -p $(BUILD)/test
 	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
 
