@@ -169,11 +169,16 @@ cluster: deps-check
 
 # A cluster under load, one fault after another, and whether every promise held; test/chaos/README.md. SEED= repeats a run,
 # TIME= seconds of load, ONLY=kind,kind some faults, SHORT=1 each quick one once.
-.PHONY: chaos
+#
+# chaos-planted: whether the checker finds the bugs that are planted for it, and nothing without them. BUGS= names some.
+.PHONY: chaos chaos-planted
 chaos: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all $(CHAOS)
 	@$(PYTHON) test/chaos/run.py --build=$(BUILD) $(if $(SAN),--sanitized) $(if $(SEED),--seed=$(SEED)) $(if $(TIME),--time=$(TIME)) \
 	    $(if $(ONLY),--only=$(ONLY)) $(if $(SHORT),--short)
+chaos-planted: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) $(PLANTED_D)/bytetalk $(CHAOS) $(BUILD)/test/cutvfs.so
+	@$(PYTHON) test/chaos/planted.py --build=$(BUILD) $(BUGS)
 
 # The failures that users feel, in full: 15,000 clients whose proxy is killed; a minute of three times what the cluster can take.
 .PHONY: chaos-storm chaos-overload

@@ -14,7 +14,7 @@
 enum planted_bug {
     PLANTED_EARLY_ACK,       /* a sender is answered when his message is given to the database, not when it is committed */
     PLANTED_NO_KEY,          /* seq slipped into the unique key of messages, and a repeat is left to that key to find */
-    PLANTED_BLIND_RETRY,     /* what meets the fence is written again with a fresh seq, without a look at what stands */
+    PLANTED_BLIND_RETRY,     /* what meets the fence is written again with fresh seqs, some times, without a look at what stands */
     PLANTED_STALE_RIGHTS,    /* after the fence the log's end is read again, the members are not */
     PLANTED_EARLY_PRESENCE,  /* who is connected is read while the commit is under way, not after it */
     PLANTED_NO_RESYNC,       /* a connection between chat node and proxy that broke is made again, and that was it */

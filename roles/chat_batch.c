@@ -148,7 +148,9 @@ static void try_again(struct chat_op *op, bool has_moved, struct chat_ops *back)
 {
     if (op->tries < UINT8_MAX && (op->tries == 0 || has_moved)) /* an innocent one counts once: it has been looked up */
         op->tries++;
-    if (!has_moved || chat_rival_may_retry(op))
+    if (planted(PLANTED_BLIND_RETRY) && op->tries > 3)
+        chat_op_end(op->conv->chat, op, BT_ECONFLICT, NULL);
+    else if (!has_moved || chat_rival_may_retry(op))
         chat_ops_push(back, op);
 }
 

@@ -363,10 +363,6 @@ void chat_push_op(struct chat *chat, struct chat_op *op)
     if (!chat_presence_is_current(chat) && op->kind != OP_RECALL && op->kind != OP_EDIT)
         chat_op_reply(op);
     op->wait.run = push_op;
-    if (planted(PLANTED_EARLY_PRESENCE)) { /* it was read meanwhile */
-        push_op(chat, &op->wait, BT_OK);
-        return;
-    }
     chat_presence_look(chat, &op->wait);
 }
 
