@@ -11,6 +11,7 @@
  *   full       writes fail with SQLITE_FULL
  *   ioerr      writes fail with SQLITE_IOERR_WRITE
  *   fsyncfail  syncs fail with SQLITE_IOERR_FSYNC, and what was to be synced stays in memory
+ *   slow       syncs take SLOW_US longer, before anything of them is done
  * Anything else, or no file: all goes well.
  */
 #include <errno.h>
@@ -25,7 +26,7 @@
 
 #include <sqlite3.h>
 
-enum { BLOCK = 4096, BUCKETS = 4096 };
+enum { BLOCK = 4096, BUCKETS = 4096, SLOW_US = 30000 };
 
 struct block {
     struct block *next;
@@ -49,7 +50,7 @@ struct cut_file {
     sqlite3_file *real;     /* behind this struct */
 };
 
-enum fault { FAULT_NONE, FAULT_FULL, FAULT_IOERR, FAULT_FSYNC };
+enum fault { FAULT_NONE, FAULT_FULL, FAULT_IOERR, FAULT_FSYNC, FAULT_SLOW };
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs cut_vfs;
@@ -69,6 +70,8 @@ static enum fault fault_of(const char *word)
         return FAULT_FSYNC;
     if (strncmp(word, "full", 4) == 0)
         return FAULT_FULL;
+    if (strncmp(word, "slow", 4) == 0)
+        return FAULT_SLOW;
     return strncmp(word, "ioerr", 5) == 0 ? FAULT_IOERR : FAULT_NONE;
 }
 
@@ -278,6 +281,7 @@ static int write_locked(struct cut_file *f, const unsigned char *buf, int len, s
         errno = EIO;
         return SQLITE_IOERR_WRITE;
     case FAULT_FSYNC:
+    case FAULT_SLOW:
     case FAULT_NONE:
         break;
     }
@@ -324,6 +328,11 @@ static int cut_sync(sqlite3_file *file, int flags)
     struct cut_file *f = cut_of(file);
     pthread_mutex_lock(&lock);
     int rc;
+    if (fault_now() == FAULT_SLOW) {
+        pthread_mutex_unlock(&lock);
+        usleep(SLOW_US);
+        pthread_mutex_lock(&lock);
+    }
     if (fault_now() == FAULT_FSYNC) {
         errno = EIO;
         rc = SQLITE_IOERR_FSYNC;
