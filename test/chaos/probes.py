@@ -13,6 +13,8 @@ from wire import NOT_DONE, PERHAPS, RESEND
 
 PAUSE_S = 0.25       # between two messages of a conversation
 SILENT_S = 3.0       # an answer that takes longer is waited for no more
+PING_S = 0.5         # how often the proxy is asked whether it lives
+DEAD_S = 1.5         # one that leaves that unanswered is left, and comes last among those to connect to
 PASSWORD = "correct horse"
 
 
@@ -34,9 +36,10 @@ class Probe(threading.Thread):
     def __init__(self, number, doors, user, targets, seed):
         super().__init__(daemon=True)
         self.rng = random.Random(f"{seed} probe {number}")
-        self.doors, self.user, self.talks = list(doors), user, [Talk(t) for t in targets]
-        self.door = number
+        self.user, self.talks = user, [Talk(t) for t in targets]
+        self.doors = [doors[(number + i) % len(doors)] for i in range(len(doors))]   # the best first
         self.client, self.is_leaving = None, False
+        self.ping, self.ping_due = None, 0.0
         self.is_ending = threading.Event()
         self.resent = self.retried = 0
         self.faults = []          # refusals that no fault explains
@@ -53,12 +56,12 @@ class Probe(threading.Thread):
             self.client.close()
 
     def _connect(self):
-        self.door += 1
-        self.client = Client(self.doors[self.door % len(self.doors)], hello=False)
-        for call, fields in (("Hello", {"version": 1, "client": "probe"}),
-                             ("Login", {"name": self.user.name, "password": PASSWORD, "device_id": self.user.device, "device": "probe"})):
-            assert self.client.wait(self.client.start(call, timeout_ms=2000, **fields), SILENT_S).status == "OK"
-        self.is_leaving = False
+        self.doors.append(self.doors.pop(0))   # should this one fail, the others come first
+        self.client = Client(self.doors[-1], hello=False)
+        login = {"name": self.user.name, "password": PASSWORD, "device_id": self.user.device, "device": "probe"}
+        for call, fields, patience_s in (("Hello", {"version": 1, "client": "probe"}, DEAD_S), ("Login", login, SILENT_S)):
+            assert self.client.wait(self.client.start(call, timeout_ms=2000, **fields), patience_s).status == "OK"
+        self.is_leaving, self.ping, self.ping_due = False, None, time.monotonic() + PING_S
 
     def _leave(self):
         if self.client:
@@ -76,6 +79,7 @@ class Probe(threading.Thread):
         for t in self.talks:
             if t.call is None and time.monotonic() >= t.due and not self.is_leaving:
                 self._send(t)
+        self._ask_whether_alive()
         self.client.pump(0.02)
         for t in self.talks:
             if t.call is not None and t.call.reply is not None:
@@ -86,6 +90,14 @@ class Probe(threading.Thread):
         self.client.events.clear()
         if self.is_leaving and not any(t.call for t in self.talks):
             raise Closed
+
+    def _ask_whether_alive(self):
+        if self.ping and self.ping.reply:
+            self.ping, self.ping_due = None, self.ping.started + PING_S
+        if self.ping and time.monotonic() - self.ping.started > DEAD_S:
+            raise Closed
+        if not self.ping and time.monotonic() >= self.ping_due:
+            self.ping = self.client.start("Ping", nonce=1)
 
     def _send(self, talk):
         if talk.id is None:
