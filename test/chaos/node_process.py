@@ -37,6 +37,7 @@ class Node:
         self.delay = None         # fixed: how long until it is started again
         self.expected, self.ends = set(), []
         self.is_wanted = False
+        self.ready_start = 0      # the last start that was seen to be ready
         self.start_at = None
         self.starts = 0
         self.lock = threading.RLock()
@@ -105,7 +106,10 @@ class Node:
             return f.read().decode("utf-8", "replace")
 
     def is_ready(self):
-        return self.is_alive() and re.search(READY, self.said()) is not None
+        with self.lock:
+            if self.is_alive() and self.ready_start != self.starts and re.search(READY, self.said()):
+                self.ready_start = self.starts
+            return self.is_alive() and self.ready_start == self.starts
 
     def wait_ready(self, deadline=30.0):
         wait_ready(self.is_ready, lambda: f"{self.name} serves:\n{self.said()[-2000:]}", deadline, 0.02)
@@ -114,7 +118,7 @@ class Node:
         """Called often: takes note of an end, and starts it anew when its time has come."""
         with self.lock:
             if self.process is not None and self.process.poll() is not None:
-                was_ready = re.search(READY, self.said()) is not None
+                was_ready = self.ready_start == self.starts or re.search(READY, self.said()) is not None
                 self.ends.append((time.monotonic(), self.process.returncode, set(self.expected), was_ready, self.said()[-3000:]))
                 self.process = None
                 self.start_at = time.monotonic() + (rng.uniform(0.5, 2.0) if self.delay is None else self.delay)

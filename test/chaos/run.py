@@ -4,6 +4,7 @@
 README.md beside this file says what a run leaves and when it counts. Exit status: 0 OK, 1 a violation, 2 inconclusive.
 """
 import argparse
+import atexit
 import ctypes
 import json
 import os
@@ -208,10 +209,11 @@ class Run:
         done = subprocess.run([sys.executable, checker, self.dir, *short], capture_output=True, text=True, check=False)
         report.checker, report.checker_text = done.returncode, done.stdout + done.stderr
 
-    def end(self):
-        for part in (self.probes, self.runner):
-            if part:
-                part.end()
+    def end(self, is_hurried):
+        if self.runner:
+            self.runner.end(is_hurried)
+        if self.probes:
+            self.probes.end()
         if self.workload and self.workload.process.poll() is None:
             self.workload.kill()
         self.town.end()
@@ -280,11 +282,17 @@ def main():
         run = Run(args, directory, has_mounts)
         try:
             run.go(report)
-        finally:
-            run.end()
+        except Asked:
+            run.end(is_hurried=True)
+            raise
+        except BaseException:
+            run.end(is_hurried=False)
+            raise
+        run.end(is_hurried=False)
     except Asked as why:
-        print(f"{why}: ended", file=sys.stderr)
-        return VIOLATION
+        print(f"{why}: ended", file=sys.stderr, flush=True)
+        atexit._run_exitfuncs()
+        os._exit(VIOLATION)   # threads may be in the midst of a fault; what they have started ends with them
     except (NotReady, AssertionError, OSError, subprocess.SubprocessError) as e:
         report.violations.append(f"the run came to no end: {type(e).__name__}: {e}")
         if run and run.runner:

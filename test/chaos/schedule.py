@@ -103,9 +103,10 @@ class Runner:
         except Exception as e:   # whatever it is, the run goes on to its report
             line = {**hit.line(), "failed": f"{type(e).__name__}: {e}"}
             line["end_us"] = line["end_us"] or time.monotonic_ns() // 1000
+            line["begin_us"] = line["begin_us"] or line["end_us"]
             self.problems.append(f"{item.kind.name} of {hit.part}: {e}")
         self.note(line)
-        print(f"  {time.strftime('%H:%M:%S')} {item.kind.name:<18} {line['part']:<18} {told(line)}", flush=True)
+        print(f"  {time.strftime('%H:%M:%S')} {item.kind.name:<18} {line['part'] or '':<18} {told(line)}", flush=True)
 
     def _check_background(self):
         for f in [f for f in self.background if f.done()]:
@@ -120,8 +121,9 @@ class Runner:
             f.exception()
         self._check_background()
 
-    def end(self):
-        self.pool.shutdown(wait=True)
+    def end(self, is_hurried):
+        """Hurried: what is under way is not waited for; whoever wants that ends the process."""
+        self.pool.shutdown(wait=not is_hurried, cancel_futures=True)
 
 
 def told(line):
