@@ -61,8 +61,9 @@ void bench_later_free(struct bench_later *l)
 static bool turn(struct bench_run *run, const struct bench_drive *ops, uint64_t until_us)
 {
     uint64_t now_us = bench_clock_us(), wait_us = TURN_US;
-    if (ops->next_us && ops->next_us(run) < now_us + wait_us)
-        wait_us = ops->next_us(run) > now_us ? ops->next_us(run) - now_us : 0;
+    uint64_t next_us = ops->next_us ? ops->next_us(run) : UINT64_MAX;
+    if (next_us < now_us + wait_us)
+        wait_us = next_us > now_us ? next_us - now_us : 0;
     if (until_us < now_us + wait_us)
         wait_us = until_us > now_us ? until_us - now_us : 0;
     if (!bench_run_turn(run, wait_us))

@@ -33,13 +33,15 @@ static void write_errors(FILE *f, const struct bench_result *r)
 static void write_result(FILE *f, const struct bench_result *r)
 {
     const struct bench_procs *procs = &r->target->procs;
-    fprintf(f, "{\"workload\": \"%s\", \"kind\": \"%s\", \"target\": \"%s\", \"round\": %u, \"clients\": %" PRIu32 ", \"window\": %" PRIu32, r->workload->name,
-            r->kind == BENCH_SIGNALS ? "signals" : "messages", r->target->name, r->round, r->clients, r->window);
-    fprintf(f, ", \"seconds\": %.6f, \"units\": %" PRIu64 ", \"sent\": %" PRIu64 ", \"ok\": %" PRIu64 ", \"failed\": %" PRIu64, r->seconds, r->units,
-            r->all.sent, r->all.ok, r->all.failed);
-    fprintf(f, ", \"delivered\": %" PRIu64 ", \"expected\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"stray\": %" PRIu64 ", \"resyncs\": %" PRIu64,
-            r->all.delivered, r->expected, r->lost, r->stray, r->resyncs);
-    fprintf(f, ", \"own_cpu_s\": %.6f, \"memory\": %" PRIu64 ", \"bytes_each\": %.1f, \"cpu_s\": {", (double)r->own_cpu_ns / 1e9, r->memory, r->bytes_each);
+    fprintf(f, "{\"workload\": \"%s\", \"kind\": \"%s\", \"target\": \"%s\"", r->workload->name,
+            r->kind == BENCH_SIGNALS ? "signals" : "messages", r->target->name);
+    fprintf(f, ", \"round\": %u, \"clients\": %" PRIu32 ", \"window\": %" PRIu32, r->round, r->clients, r->window);
+    fprintf(f, ", \"seconds\": %.6f, \"units\": %" PRIu64, r->seconds, r->units);
+    fprintf(f, ", \"sent\": %" PRIu64 ", \"ok\": %" PRIu64 ", \"failed\": %" PRIu64, r->all.sent, r->all.ok, r->all.failed);
+    fprintf(f, ", \"delivered\": %" PRIu64 ", \"expected\": %" PRIu64, r->all.delivered, r->expected);
+    fprintf(f, ", \"lost\": %" PRIu64 ", \"stray\": %" PRIu64 ", \"resyncs\": %" PRIu64, r->lost, r->stray, r->resyncs);
+    fprintf(f, ", \"own_cpu_s\": %.6f, \"memory\": %" PRIu64 ", \"bytes_each\": %.1f", (double)r->own_cpu_ns / 1e9, r->memory, r->bytes_each);
+    fprintf(f, ", \"cpu_s\": {");
     for (unsigned n = 0; n < procs->count; n++)
         fprintf(f, "%s\"%s\": %.6f", n ? ", " : "", procs->groups[n].label, (double)r->cpu_ns[n] / 1e9);
     fprintf(f, "}");

@@ -152,8 +152,9 @@ static void wire_send(struct bench_run *run, struct bench_peer *from, uint32_t t
 static void login_answered(struct bench_run *run, struct bench_peer *p, uint16_t method, uint8_t status)
 {
     if (status != RPC_STATUS_OK) {
-        bench_run_fail(run, "%s is refused: %s%s", method == RPC_PROXY_HELLO ? "Hello" : "Resume", rpc_status_name(status),
-                       status == RPC_STATUS_UNAUTHENTICATED ? ". Are the accounts in the state file of another server? Then take another --state" : "");
+        const char *hint = status == RPC_STATUS_UNAUTHENTICATED ? ". Are the accounts in the state file of another server? "
+                                                                  "Then take another --state" : "";
+        bench_run_fail(run, "%s is refused: %s%s", method == RPC_PROXY_HELLO ? "Hello" : "Resume", rpc_status_name(status), hint);
         return;
     }
     if (method == RPC_USER_RESUME)

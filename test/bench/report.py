@@ -95,8 +95,9 @@ class Figures:
         times = (f"{m['p50_ms']:.2f}", f"{m['p99_ms']:.2f}") if m["p99_ms"] else ("", "")
         beside = ", ".join(f"{k[4:]} {v:.2f}" for k, v in m.items() if k.startswith("cpu "))
         shown = kind if host != "router" and step.workload not in ("idle", "login") else ""
-        return (f"| {step.id} | {shown} | {m['rate']:.0f} | {m[what]:.3g}{unit} | {low:.3g} – {high:.3g} | {m['busy'] * 100:.0f} % | {times[0]} | {times[1]} "
-                f"| {ratio} | {m['own']:.3g} | {m['own_busy'] * 100:.0f} % | {beside} |")
+        cells = (step.id, shown, f"{m['rate']:.0f}", f"{m[what]:.3g}{unit}", f"{low:.3g} – {high:.3g}", f"{m['busy'] * 100:.0f} %", *times, ratio,
+                 f"{m['own']:.3g}", f"{m['own_busy'] * 100:.0f} %", beside)
+        return f"| {' | '.join(cells)} |"
 
     def text(self):
         parts = ["## Figures", ""]
@@ -117,8 +118,9 @@ class Figures:
         for host, title in (("router", "The bare router"), ("embedded", "One process, SQLite"), ("cluster", "Cluster")):
             if any(k[0] == host for k in self.by_key):
                 parts += [f"### {title}: all figures", "", *self.table(host), ""]
-        parts += ["Medians of the rounds. Cost: CPU seconds per million units (I: bytes for each connection) of the server, the router or our nodes; busy: of one "
-                  "processor. Own: the load tool's. Beside: CPU seconds per million of what the cluster leans on. Times are of answers or deliveries, whichever took longer.", "",
+        parts += ["Medians of the rounds. Cost: CPU seconds per million units (I: bytes for each connection) of the server, the router or our",
+                  "nodes; busy: of one processor. Own: the load tool's. Beside: CPU seconds per million of what the cluster leans on. Times are of",
+                  "answers or deliveries, whichever took longer.", "",
                   "| | |", "|---|---|", *(f"| {s.id} | {s.what} |" for s in plan.STEPS), ""]
         if self.problems:
             parts += ["What did not add up:", "", *(f"- {p}" for p in self.problems), ""]
