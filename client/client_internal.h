@@ -91,7 +91,8 @@ struct client_link {
     struct rpc_out hello, resume, ping;
     bool hello_out, resume_out, ping_out; /* under way */
     bool is_leaving;                 /* another connection is in use: closes when its calls are done */
-    struct net_timer ping_timer, leave_timer;
+    struct net_timer ping_timer, leave_timer, resume_timer; /* resume_timer: the server is full, and said when to ask again */
+    uint32_t resumes;                /* how often it was asked to resume */
     uint32_t calls;                  /* of ours, under way on it */
     uint32_t max_calls, max_frame_bytes, idle_timeout_ms;
     uint64_t ready_ms;               /* when it came into use; 0: never */

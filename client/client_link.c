@@ -5,6 +5,7 @@
 #include "client/client_internal.h"
 #include "net/mem.h"
 #include "rpc/call.h"
+#include "rpc/status.h"
 
 #define LOG_MODULE "client"
 #include "net/log.h"
@@ -53,6 +54,7 @@ static void link_closed(struct rpc_link *rpc, enum bt_err why, void *arg)
     (void)rpc;
     net_timer_stop(c->loop, &l->ping_timer);
     net_timer_stop(c->loop, &l->leave_timer);
+    net_timer_stop(c->loop, &l->resume_timer);
     struct client_link **at = &c->links;
     while (*at != l)
         at = &(*at)->next;
@@ -99,6 +101,8 @@ void client_link_resume(struct client_link *l)
     if (l->resume_out || l->state == CLIENT_LINK_BOUND || l->state == CLIENT_LINK_CLOSING)
         return;
     ResumeRequest req = { .token = rpc_bytes(c->token, c->token_len) };
+    net_timer_stop(c->loop, &l->resume_timer);
+    l->resumes++;
     l->resume_serial = c->token_serial;
     l->resume_out = ask(l, RPC_USER_RESUME, &req, CLIENT_GREET_MS, &l->resume, resumed);
     if (!l->resume_out)
@@ -181,6 +185,34 @@ static void greeted(struct rpc_out *out, const struct rpc_reply *reply)
         client_connect_ready(l);
 }
 
+static void resume_due(void *arg)
+{
+    struct client_link *l = arg;
+    if (l->state != CLIENT_LINK_OPEN || l->client->is_closing)
+        return;
+    if (l->client->token_len > 0)
+        client_link_resume(l);
+    else
+        client_connect_ready(l); /* logged out meanwhile */
+}
+
+/* The server has too much to do, and says when to come: over this connection, as another would only be one more to greet. */
+static bool is_put_off(struct client_link *l, const struct rpc_reply *reply)
+{
+    enum { RESUMES_MAX = 10, PUT_OFF_MAX_MS = 60000 };
+    Error error = { 0 };
+    if (!reply->came || !rpc_status_is_not_done(reply->status) || l->resumes >= RESUMES_MAX ||
+        rpc_decode(Error_fields, reply->payload, reply->len, &error) != BT_OK)
+        return false;
+    uint32_t after_ms = error.retry_after_ms;
+    rpc_release(Error_fields, &error);
+    if (after_ms == 0 || after_ms > PUT_OFF_MAX_MS)
+        return false;
+    log_debug("%s: asked to come again in %u ms", l->server, (unsigned)after_ms);
+    net_timer_start(l->client->loop, &l->resume_timer, after_ms, resume_due, l);
+    return true;
+}
+
 static void resumed(struct rpc_out *out, const struct rpc_reply *reply)
 {
     struct client_link *l = out->arg;
@@ -199,6 +231,8 @@ static void resumed(struct rpc_out *out, const struct rpc_reply *reply)
                 c->events.session_ended(c, BT_SESSION_EXPIRED, c->arg);
         }
         client_connect_ready(l);
+    } else if (is_put_off(l, reply)) {
+        return;
     } else if (reply->err != BT_OK || rpc_decode(LoginReply_fields, reply->payload, reply->len, &login_reply) != BT_OK) {
         give_up(l, "the server did not resume the session", reply);
     } else if (l->resume_serial != c->token_serial) {

@@ -30,6 +30,8 @@ static const struct conf_key proxy_keys[] = {
     { .section = "proxy", .name = "max_frame_bytes", .type = CONF_INT, .def = "131072", .min = 4096, .max = 16777216, .unit = "bytes", .help = "longest frame that a client may send" },
     { .section = "proxy", .name = "out_high_bytes", .type = CONF_INT, .def = "1048576", .min = 65536, .max = 1073741824, .unit = "bytes", .help = "output queued for one client; who reads more slowly than that is closed" },
     { .section = "proxy", .name = "call_timeout_ms", .type = CONF_INT, .def = "30000", .min = 100, .max = 600000, .unit = "ms", .help = "longest deadline of a client's call, and that of a call without one" },
+    { .section = "proxy", .name = "logins", .type = CONF_INT, .def = "512", .min = 1, .max = 1000000, .unit = "logins", .help = "logins under way at once, and as many resumed sessions; more are told by RESOURCE_EXHAUSTED when to come again" },
+    { .section = "proxy", .name = "max_forwards", .type = CONF_INT, .def = "100000", .min = 1, .max = 100000000, .unit = "calls", .help = "calls of all clients under way at once; more are refused with RESOURCE_EXHAUSTED" },
     { .section = "proxy", .name = "login_tries", .type = CONF_INT, .def = "5", .min = 1, .max = 100, .unit = "logins", .help = "refused logins after which a connection is closed" },
     { .section = "proxy", .name = "resync_spread_ms", .type = CONF_INT, .def = "3000", .min = 0, .max = 600000, .unit = "ms", .help = "time over which clients are told to compare positions" },
     { .section = "proxy", .name = "drain_spread_ms", .type = CONF_INT, .def = "3000", .min = 0, .max = 600000, .unit = "ms", .help = "time over which clients are told to go elsewhere when the process ends" },
@@ -105,12 +107,15 @@ static void read_settings(struct proxy *proxy)
         .max_connections = (uint32_t)conf_int(conf, "proxy", "max_connections"),
         .idle_timeout_ms = (uint32_t)conf_int(conf, "proxy", "idle_timeout_ms"),
         .hello_timeout_ms = (uint32_t)conf_int(conf, "proxy", "hello_timeout_ms"),
+        .max_forwards = (uint32_t)conf_int(conf, "proxy", "max_forwards"),
         .login_tries = (uint32_t)conf_int(conf, "proxy", "login_tries"),
         .call_timeout_ms = (uint32_t)conf_int(conf, "proxy", "call_timeout_ms"),
         .resync_spread_ms = (uint32_t)conf_int(conf, "proxy", "resync_spread_ms"),
         .drain_spread_ms = (uint32_t)conf_int(conf, "proxy", "drain_spread_ms"),
         .test_layer = conf_str(conf, "proxy", "test_layer")[0] == 'x',
     };
+    for (int k = 0; k < PROXY_SHED_KINDS; k++)
+        proxy->shed[k].limit = (uint32_t)conf_int(conf, "proxy", "logins");
     proxy->guest_limits = proxy->limits = (struct rpc_link_limits){
         .max_frame_bytes = max_frame,
         .max_calls = (uint32_t)conf_int(conf, "proxy", "max_calls"),

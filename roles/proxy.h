@@ -1,7 +1,7 @@
 /*
  * roles/proxy.h: what the files of the proxy role share. proxy.c: settings, listener, start, drain, stop. proxy_client.c: one client's
- * connection, and what is served here. proxy_forward.c: everything else goes to the role that serves it. proxy_bind.c: logins, and which
- * sessions are whose. proxy_push.c: events to clients.
+ * connection, and what is served here. proxy_forward.c: everything else goes to the role that serves it. proxy_shed.c: what is too
+ * much at once. proxy_bind.c: logins, and which sessions are whose. proxy_push.c: events to clients.
  *
  * A client costs its link and one struct proxy_client; no timer, no buffer. Loop thread only.
  */
@@ -59,7 +59,19 @@ struct proxy_user {
     bool is_told;                              /* friends were told that he came */
 };
 
+/* Logins, or resumed sessions: those under way, and when who is told to come again is to come (proxy_shed.c). */
+struct proxy_shed_queue {
+    uint32_t limit, under_way;
+    uint32_t each_us;                          /* how far apart they were done lately; 0: not known */
+    uint64_t slot_us;                          /* the last time that was given away, by net_now_ms() */
+    uint64_t since_ms;                         /* of this span: */
+    uint32_t done;
+    bool has_shed;                             /* some were refused in it, so it shows what can be done */
+};
+enum proxy_shed_kind { PROXY_LOGINS, PROXY_RESUMES, PROXY_SHED_KINDS };
+
 struct proxy_settings {
+    uint32_t max_forwards;
     uint32_t max_connections, idle_timeout_ms, hello_timeout_ms, login_tries, call_timeout_ms, resync_spread_ms, drain_spread_ms;
     bool test_layer;
 };
@@ -79,6 +91,7 @@ struct proxy {
     struct proxy_forward *spare;               /* for reuse */
     uint32_t nspare;
     uint32_t nforwards;                        /* calls under way, bindings included */
+    struct proxy_shed_queue shed[PROXY_SHED_KINDS];
     uint64_t next_trace;
 
     struct net_timer sweep_timer;              /* idle connections */
@@ -126,6 +139,19 @@ void proxy_forward(struct proxy_client *client, struct rpc_call *call, const str
 struct rpc_ctx proxy_ctx(struct proxy_client *client, const struct rpc_header *h);
 void proxy_forward_free_spares(struct proxy *proxy);
 void proxy_maybe_idle(struct proxy *proxy);
+
+/* ---- proxy_shed.c ------------------------------------------------------------------------------------------------------------ */
+
+/* True: there is room, which is taken until proxy_shed_done(). Else proxy_shed_when() says in how many ms one more is to come again. */
+bool proxy_shed_takes(struct proxy_shed_queue *q, uint64_t now_ms);
+uint32_t proxy_shed_when(struct proxy_shed_queue *q, uint64_t now_ms, uint32_t random);
+void proxy_shed_done(struct proxy_shed_queue *q, uint64_t now_ms);
+
+/* The queue in which a login has taken room; NULL: there was none, and it was refused. */
+struct proxy_shed_queue *proxy_shed_login(struct proxy_client *client, struct rpc_call *call);
+
+/* True: as many calls are under way as may be, and it was refused. */
+bool proxy_shed_forward(struct proxy *proxy, struct rpc_call *call);
 
 /* ---- proxy_bind.c -------------------------------------------------------------------------------------------------------------- */
 

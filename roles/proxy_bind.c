@@ -183,6 +183,7 @@ struct proxy_binding {
     struct proxy_client *client; /* NULL: it has gone */
     struct rpc_call *call;       /* NULL: it has gone */
     struct rpc_pending *pending; /* NULL: answered; presence is being written */
+    struct proxy_shed_queue *queue; /* a login's; NULL: a logout */
     uint64_t user_id;
     uint8_t *reply;
     size_t len;
@@ -193,6 +194,8 @@ static void binding_free(struct proxy_binding *b)
     struct proxy *proxy = b->proxy;
 
     proxy->nforwards--;
+    if (b->queue != NULL)
+        proxy_shed_done(b->queue, net_now_ms(proxy->env.loop));
     bt_free(b->reply);
     bt_free(b);
     proxy_maybe_idle(proxy);
@@ -313,18 +316,24 @@ void proxy_bind(struct proxy_client *client, struct rpc_call *call, const struct
 {
     struct proxy *proxy = client->proxy;
     struct rpc_ctx ctx = proxy_ctx(client, &frame->h);
+    struct proxy_shed_queue *queue = NULL;
     struct proxy_binding *b;
 
     if (client->state == CLIENT_BOUND && frame->h.method != RPC_USER_LOGOUT) {
         rpc_fail(call, BT_ESTATE, "this connection is logged in already");
         return;
     }
+    if (frame->h.method != RPC_USER_LOGOUT && (queue = proxy_shed_login(client, call)) == NULL)
+        return;
     b = bt_calloc(1, sizeof *b);
     if (b == NULL) {
+        if (queue != NULL)
+            proxy_shed_done(queue, net_now_ms(proxy->env.loop));
         rpc_fail(call, BT_ENOMEM, NULL);
         return;
     }
     proxy->nforwards++;
+    b->queue = queue;
     b->proxy = proxy;
     b->client = client;
     b->call = call;

@@ -151,8 +151,11 @@ void proxy_forward(struct proxy_client *client, struct rpc_call *call, const str
 {
     struct proxy *proxy = client->proxy;
     struct rpc_ctx ctx = proxy_ctx(client, &frame->h);
-    struct proxy_forward *f = forward_new(proxy);
+    struct proxy_forward *f;
 
+    if (proxy_shed_forward(proxy, call))
+        return;
+    f = forward_new(proxy);
     if (f == NULL) {
         rpc_fail(call, BT_ENOMEM, NULL);
         return;

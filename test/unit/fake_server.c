@@ -99,6 +99,11 @@ static void hello(struct fake_server *s, struct rpc_call *call)
 static void resume(struct fake_server *s, struct rpc_call *call)
 {
     s->resumes++;
+    if (s->put_off_resumes > 0) {
+        s->put_off_resumes--;
+        rpc_fail_retry(call, BT_EBUSY, 50, "too many logins at once");
+        return;
+    }
     if (s->held_hello) {
         reply_hello(s, s->held_hello);
         s->held_hello = NULL;

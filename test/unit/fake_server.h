@@ -34,6 +34,7 @@ struct fake_server {
     uint32_t idle_timeout_ms;      /* told in Hello */
     bool holds_hello;              /* Hello is answered only when Resume has come */
     bool refuses_token;
+    int put_off_resumes;           /* the next n are answered RESOURCE_EXHAUSTED, with 50 ms to wait */
     bool drops_resumed;            /* the connection ends as soon as Resume is answered */
     uint64_t login_user;           /* whom Login lets in; 0: FAKE_USER */
     bool holds_marks;              /* Mark is answered by fake_server_answer_mark() */

@@ -266,6 +266,36 @@ static void resume_travels_with_hello(void **state)
     device_close(&d);
 }
 
+static void who_is_put_off_asks_again_over_the_same_connection_when_told(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.put_off_resumes = 3;
+    uint64_t began_ms = net_now_ms(loop);
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    assert_true(net_now_ms(loop) - began_ms >= 3 * 50);
+    assert_int_equal(server.resumes, 4);
+    assert_int_equal(server.hellos, 1);
+    device_close(&d);
+}
+
+static void who_is_put_off_for_ever_goes_elsewhere(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    server.put_off_resumes = 12;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY);
+    assert_int_equal(server.resumes, 13);
+    assert_int_equal(server.hellos, 2);
+    device_close(&d);
+}
+
 static void a_refused_token_ends_the_session(void **state)
 {
     struct device d;
@@ -985,6 +1015,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(login_is_kept_and_resumed),
         TEST(resume_travels_with_hello),
+        TEST(who_is_put_off_asks_again_over_the_same_connection_when_told),
+        TEST(who_is_put_off_for_ever_goes_elsewhere),
         TEST(a_refused_token_ends_the_session),
         TEST(a_server_without_a_common_version_is_final),
         TEST(it_connects_again_and_goes_over_to_a_living_server),
