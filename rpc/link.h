@@ -76,7 +76,7 @@ struct rpc_out {
     struct net_timer timer;
     uint64_t end;              /* of the request among the link's bytes */
     uint8_t state, err;
-    bool was_sent;             /* readable in done: the request may have reached the other end */
+    bool was_sent;             /* readable in done: the request may have reached the other end, or may do so still */
 };
 
 /* Speak frames on an accepted or dialled connection (calls net_conn_start, or is given as ops to net_dial). Takes c. ops, limits borrowed. */

@@ -58,13 +58,17 @@ static void set_was_sent(struct rpc_link *l, struct rpc_out *out)
     out->was_sent = out->end <= rpc_link_sent(l);
 }
 
+/* What still waits in the link's output leaves all the same, and may be done before the cancel that follows it is seen. */
 static void out_timed_out(void *arg)
 {
     struct rpc_out *out = arg;
     struct rpc_link *l = out->link;
 
     rpc_table_take(&l->outs, out->entry.id);
-    set_was_sent(l, out);
+    if (l->is_closing)
+        set_was_sent(l, out);
+    else
+        out->was_sent = true;
     send_cancel(l, out);
     tell(out, BT_ETIMEOUT);
 }

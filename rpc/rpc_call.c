@@ -20,9 +20,16 @@ static void try_now(struct rpc_pending *p);
 
 /* ---- ending ---- */
 
-/* The last of a call: the callback, then the memory. Not inside a call of the owner's. */
+/*
+ * The last of a call: the callback, then the memory. Not inside a call of the owner's. That the last try did nothing says
+ * nothing of those before it.
+ */
 static void end(struct rpc_pending *p, const struct rpc_reply *reply)
 {
+    static const struct rpc_reply unsure = { .err = BT_EUNSURE, .status = RPC_STATUS_UNKNOWN };
+
+    if (p->may_be_done && p->info->repeat != RPC_READ && rpc_status_is_not_done(reply->status))
+        reply = &unsure;
     p->state = PENDING_IDLE;
     if (reply->err == BT_ETIMEOUT)
         p->rpc->stats.timeouts++;
@@ -97,6 +104,7 @@ void rpc_pending_close_all(struct rpc *rpc)
             p = p->next;
             continue;
         }
+        p->may_be_done |= p->state == PENDING_SENT;
         detach(p);
         if (p->is_event)
             rpc_pending_free(p);
@@ -133,7 +141,7 @@ static void try_again(struct rpc_pending *p)
 
 /*
  * Whoever did nothing is asked again, or another is, but not for ever: what all of them lack (a database) the caller is to hear of
- * soon. That the last try did nothing says nothing of those before it.
+ * soon.
  */
 static void answered(struct rpc_pending *p, const struct rpc_reply *reply)
 {
@@ -141,8 +149,6 @@ static void answered(struct rpc_pending *p, const struct rpc_reply *reply)
         end(p, reply);
     else if (reply->status != RPC_STATUS_RESOURCE_EXHAUSTED && ++p->refusals < REFUSALS_MAX)
         try_again(p);
-    else if (p->may_be_done && p->info->repeat != RPC_READ)
-        end_with(p, BT_EUNSURE);
     else
         end(p, reply);
 }

@@ -263,6 +263,12 @@ struct rpc_pending *ask_with(struct node *from, uint16_t method, const uint8_t *
     return ask_ctx(from, method, &ctx, payload, len, t);
 }
 
+struct rpc_pending *ask_again(struct node *from, uint16_t method, struct told *t)
+{
+    const struct rpc_ctx ctx = { .caller = 1, .target = 2, .flags = RPC_FLAG_RESEND, .timeout_ms = 60000 };
+    return ask_ctx(from, method, &ctx, NULL, 0, t);
+}
+
 void node_break_links(struct node *node)
 {
     for (struct node_link *nl = node->rpc->links; nl; nl = nl->next)

@@ -69,6 +69,7 @@ void nodes_until(struct nodes *all, const int *counter, int n);            /* fa
 
 struct rpc_pending *ask(struct node *from, uint16_t method, uint64_t caller, uint64_t target, uint32_t timeout_ms, struct told *told);
 struct rpc_pending *ask_with(struct node *from, uint16_t method, const uint8_t *payload, size_t len, struct told *told);
+struct rpc_pending *ask_again(struct node *from, uint16_t method, struct told *told); /* of caller 1 to 2, who asked before and heard nothing */
 void node_end_kept(struct node *node, enum bt_err err);                    /* BT_OK: replies */
 void node_break_links(struct node *node);                                  /* as if the network did */
 size_t node_ready_links(const struct node *node);

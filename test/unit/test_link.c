@@ -320,6 +320,38 @@ static void frames_over_the_sending_limit_do_not_leave(void **state)
     check_too_long(ends_join_pair);
 }
 
+static void check_late_in_the_queue(join_fn *join)
+{
+    struct ends e;
+    static uint8_t bulk[32 * 1024];
+    const struct rpc_header h = { .method = 0x0701 };
+    struct asked q;
+    ends_init(&e);
+    e.limits_a.net.out_high_bytes = 256 * 1024;
+    join(&e);
+    rpc_link_pause(e.b.link);
+    for (size_t i = 0; i < 10000 && rpc_link_queued(e.a.link) < 128 * 1024; i++) {
+        assert_int_equal(rpc_link_event(e.a.link, &h, bulk, sizeof bulk), BT_OK);
+        if (i % 4 == 3)
+            ends_turns(&e, 1);
+    }
+    asked_start(&q, e.a.link, 30, "late");
+    ends_until_int(&e, &q.done, 1);
+    assert_int_equal(q.err, BT_ETIMEOUT);
+    assert_int_equal(e.b.requests, 0);
+    rpc_link_resume(e.b.link);
+    ends_until(&e, &e.b.requests, 1); /* it has come after all */
+    assert_true(q.was_sent);
+    ends_deinit(&e);
+}
+
+static void what_waits_to_be_written_past_its_deadline_may_still_arrive(void **state)
+{
+    (void)state;
+    check_late_in_the_queue(ends_join_sockets);
+    check_late_in_the_queue(ends_join_pair);
+}
+
 static void call_ids_wrap_and_skip_open_ones(void **state)
 {
     struct ends e;
@@ -662,6 +694,7 @@ int main(void)
         cmocka_unit_test(one_call_too_many_is_refused_and_the_link_stays),
         cmocka_unit_test(a_full_queue_refuses_and_says_when_there_is_room),
         cmocka_unit_test(frames_over_the_sending_limit_do_not_leave),
+        cmocka_unit_test(what_waits_to_be_written_past_its_deadline_may_still_arrive),
         cmocka_unit_test(call_ids_wrap_and_skip_open_ones),
         cmocka_unit_test(a_deadline_runs_on_while_reading_is_paused),
         cmocka_unit_test(frames_survive_any_split),

@@ -162,6 +162,49 @@ static void that_the_last_try_did_nothing_is_no_word_on_an_earlier_one(void **st
     }
 }
 
+static void a_node_that_ends_does_not_say_not_done_of_what_it_has_sent(void **state)
+{
+    static const char *const roles[] = { "proxy", "user+chat" };
+    struct nodes all;
+    struct told written, read;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start_all(&all, NULL);
+    all.node[1].answers = NODE_KEEPS;
+    ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 60000, &written);
+    ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &read);
+    nodes_until(&all, &all.node[1].requests, 2);
+    nodes_stop(&all, 0);
+    assert_int_equal(written.done + read.done, 2);
+    assert_int_equal(written.err, BT_EUNSURE);
+    assert_int_equal(read.err, BT_ECLOSING);
+    nodes_deinit(&all);
+}
+
+static void a_full_queue_is_no_word_on_an_earlier_try(void **state)
+{
+    static const char *const roles[] = { "proxy", "user+chat" };
+    static const char *const small[] = { "rpc.queue_bytes=65536", NULL };
+    static const uint8_t bulk[60000];
+    const struct rpc_ctx ctx = { .caller = 1, .target = 2, .timeout_ms = 60000 };
+    struct nodes all;
+    struct told once, again;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start(&all, 0, small); /* the other does not run: what it is sent waits here */
+    struct rpc_pending *first = rpc_send(all.node[0].rpc, RPC_CHAT_SEND, &ctx, bulk, sizeof bulk, NULL, NULL);
+    struct rpc_pending *second = rpc_send(all.node[0].rpc, RPC_CHAT_SEND, &ctx, bulk, sizeof bulk, NULL, NULL);
+    ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 60000, &once);
+    ask_again(&all.node[0], RPC_CHAT_SEND, &again);
+    nodes_until(&all, &once.done, 1);
+    nodes_until(&all, &again.done, 1);
+    assert_int_equal(once.err, BT_EBUSY);
+    assert_int_equal(again.err, BT_EUNSURE);
+    rpc_cancel(first);
+    rpc_cancel(second);
+    nodes_deinit(&all);
+}
+
 static void no_log(enum log_level level, const char *line, void *arg)
 {
     (void)level;
@@ -178,6 +221,8 @@ int main(void)
         cmocka_unit_test(an_abandoned_call_that_was_not_sent_ends_at_once),
         cmocka_unit_test(refusals_are_passed_on_after_five),
         cmocka_unit_test(that_the_last_try_did_nothing_is_no_word_on_an_earlier_one),
+        cmocka_unit_test(a_node_that_ends_does_not_say_not_done_of_what_it_has_sent),
+        cmocka_unit_test(a_full_queue_is_no_word_on_an_earlier_try),
     };
     log_set_sink(no_log, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
