@@ -47,6 +47,7 @@ def mariadb_failover(hit):
     """The new replica is made while the test goes on; the next fault of MariaDB waits for it."""
     stores = hit.town.stores
     stores.wait_pair()
+    stores.wait_followed()
     hit.at(stores.label(stores.mariadb), to=stores.label(stores.mariadb_replica))
     hit.strike(stores.mariadb_failover)
     writable(hit)

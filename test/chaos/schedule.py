@@ -105,6 +105,7 @@ class Runner:
             line["end_us"] = line["end_us"] or time.monotonic_ns() // 1000
             line["begin_us"] = line["begin_us"] or line["end_us"]
             self.problems.append(f"{item.kind.name} of {hit.part}: {e}")
+            self.is_broken |= item.kind.domain == "mariadb"   # without the database there is nothing to be seen
         self.note(line)
         print(f"  {time.strftime('%H:%M:%S')} {item.kind.name:<18} {line['part'] or '':<18} {told(line)}", flush=True)
 

@@ -12,6 +12,10 @@ ZOOKEEPERS = 3
 DISK_BYTES = 4 << 30     # of the bounded disk that the second MariaDB has
 PORTS = {"zookeeper": 2181, "redis": 6379, "mariadb": 3306}
 DATABASE = "bytetalk1"
+# A replica applies without syncing, so that it keeps up: its server may be killed here, and no machine loses power. What it
+# acknowledges is in its relay log.
+HURRIED = "SET GLOBAL innodb_flush_log_at_trx_commit=2, sync_binlog=0"
+DURABLE = "SET GLOBAL innodb_flush_log_at_trx_commit=1, sync_binlog=1"
 SPARE_BYTES = 128 << 10
 FOLLOWS_S = 240.0        # until a new replica has read the whole log
 UNLOGGED_ROWS = 5000     # at most, between the two figures of one statement: its snapshot and the log's end
@@ -52,6 +56,7 @@ class Stores:
         for p in (self.redis, self.redis_replica, self.mariadb, self.mariadb_replica):
             p.wait()
         self.mariadb.make_users()
+        self.mariadb_replica.sql(HURRIED)
         self.mariadb_replica.replicate()
         self.zookeeper.wait()
         return self
@@ -113,6 +118,7 @@ class Stores:
         """The primary dies, and the replica takes its place. Another replica is not made here."""
         self.is_pair.clear()
         self.mariadb.kill()
+        self.mariadb_replica.sql(DURABLE)
         self.mariadb_replica.promote()
         self.mariadb_replica.is_waited = False
         self.mariadb, self.mariadb_replica = self.mariadb_replica, self.mariadb
@@ -126,18 +132,20 @@ class Stores:
         shutil.rmtree(replica.data, ignore_errors=True)
         replica.replica_of, replica.is_waited = primary, False
         replica.start()
-        replica.sql("SET GLOBAL innodb_flush_log_at_trx_commit=2, sync_binlog=0;"
-                    f"CHANGE MASTER TO master_host='{primary.address}', master_port={primary.port}, master_user='replica', "
+        replica.sql(f"{HURRIED}; CHANGE MASTER TO master_host='{primary.address}', master_port={primary.port}, master_user='replica', "
                     f"master_password='{primary.password}', master_connect_retry=1, master_use_gtid=slave_pos; START SLAVE")
         # Twice: what was written while it read so far is little.
         for _ in range(2):
             wait_ready(lambda: self._has_followed(replica, primary), lambda: f"the replica follows: {replica.sql('SHOW SLAVE STATUS')}", FOLLOWS_S)
-        replica.sql("SET GLOBAL innodb_flush_log_at_trx_commit=1, sync_binlog=1")
         primary.is_waited = True
         primary.sql("SET GLOBAL rpl_semi_sync_master_enabled=ON")
         replica.sql("STOP SLAVE IO_THREAD; START SLAVE IO_THREAD")
         wait_ready(lambda: primary.status("Rpl_semi_sync_master_clients") == "1", "the primary waits for its new replica")
         self.is_pair.set()
+
+    def wait_followed(self):
+        """Until the replica has applied as good as everything."""
+        wait_ready(lambda: self._has_followed(self.mariadb_replica, self.mariadb), "the replica follows", FOLLOWS_S)
 
     @staticmethod
     def _has_followed(replica, primary):
