@@ -168,14 +168,14 @@ cluster: deps-check
 	@$(PYTHON) test/run_cluster --build=$(BUILD)
 
 # A cluster under load, one fault after another, and whether every promise held; test/chaos/README.md. SEED= repeats a run,
-# TIME= seconds of load, ONLY=kind,kind some faults, SHORT=1 each quick one once.
+# TIME= seconds of load, ONLY=kind,kind some faults, ROUNDS=2 each twice, SHORT=1 each quick one once.
 #
 # chaos-planted: whether the checker finds the bugs that are planted for it, and nothing without them. BUGS= names some.
 .PHONY: chaos chaos-planted
 chaos: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all $(CHAOS)
 	@$(PYTHON) test/chaos/run.py --build=$(BUILD) $(if $(SAN),--sanitized) $(if $(SEED),--seed=$(SEED)) $(if $(TIME),--time=$(TIME)) \
-	    $(if $(ONLY),--only=$(ONLY)) $(if $(SHORT),--short)
+	    $(if $(ONLY),--only=$(ONLY)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SHORT),--short)
 chaos-planted: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) $(PLANTED_D)/bytetalk $(CHAOS) $(BUILD)/test/cutvfs.so
 	@$(PYTHON) test/chaos/planted.py --build=$(BUILD) $(BUGS)

@@ -116,7 +116,7 @@ class Run:
 
         args = self.args
         kinds, skipped = self.choose()
-        items = schedule.plan(args.seed, kinds, 1 if args.short else schedule.ROUNDS)
+        items = schedule.plan(args.seed, kinds, args.rounds)
         pause = SHORT_PAUSE_S if args.short else schedule.PAUSE_S
         print(f"{len(items)} faults of {len(kinds)} kinds, about {schedule.seconds(items, pause):.0f} s of {args.time} s; seed {args.seed}", flush=True)
         print("Starting ZooKeeper, Redis, MariaDB, two units …", flush=True)
@@ -143,7 +143,7 @@ class Run:
 
     def fills_time(self):
         """A whole run loads as long as it was told to; others end with their faults."""
-        return not self.args.short and not self.args.only and not self.runner.is_broken
+        return self.args.is_whole and not self.runner.is_broken
 
     def workload_lives(self):
         return self.workload.process.poll() is None
@@ -205,7 +205,7 @@ class Run:
 
     def check(self, report):
         checker = os.path.join(HERE, "check.py")
-        short = ["--short", f"--grace-s={SHORT_GRACE_S}"] if self.args.short else ["--short"] if self.args.only else []
+        short = ["--short", f"--grace-s={SHORT_GRACE_S}"] if self.args.short else [] if self.args.is_whole else ["--short"]
         done = subprocess.run([sys.executable, checker, self.dir, *short], capture_output=True, text=True, check=False)
         report.checker, report.checker_text = done.returncode, done.stdout + done.stderr
 
@@ -240,6 +240,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0, help="0: one of the clock's")
     parser.add_argument("--time", type=int, default=1800, help="seconds of load")
     parser.add_argument("--only", default="", help="these kinds of faults, separated by commas")
+    parser.add_argument("--rounds", type=int, default=5, help="fewer: each kind that many times, or little more")
     parser.add_argument("--short", action="store_true", help="each quick kind once")
     parser.add_argument("--loopback", action="store_true", help="as on a machine without network namespaces")
     parser.add_argument("--users", type=int)
@@ -249,6 +250,8 @@ def arguments():
     args = parser.parse_args()
     args.build = os.path.join(ROOT, args.build)
     args.seed = args.seed or int(time.time()) % 100000
+    args.rounds = 1 if args.short else args.rounds
+    args.is_whole = not args.only and args.rounds >= 5
     args.users = args.users or (SHORT_USERS if args.short else USERS)
     args.rate = args.rate or (SHORT_RATE if args.short else RATE)
     os.environ.setdefault("BYTETALK", os.path.join(args.build, "bytetalk"))
@@ -257,7 +260,7 @@ def arguments():
 
 def plan_of(args):
     return {"seed": args.seed, "time_s": args.time, "loaded_s": 0, "users": args.users, "rate": args.rate, "commit": commit(),
-            "promises": PROMISES, "short": args.short, "only": args.only, "sanitized": args.sanitized, "binary": os.environ["BYTETALK"],
+            "promises": PROMISES, "short": args.short, "rounds": args.rounds, "only": args.only, "sanitized": args.sanitized, "binary": os.environ["BYTETALK"],
             "machine": f"{os.cpu_count()} cores, {platform.platform()}",
             "versions": {"mariadb": version_of("mariadbd", "--version"), "redis": version_of("redis-server", "--version"),
                          "python": platform.python_version()}}

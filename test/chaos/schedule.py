@@ -27,7 +27,7 @@ def plan(seed, kinds, rounds=ROUNDS):
     for r in range(rounds):
         names = []
         for k in kinds:
-            count = max(k.count, rounds) if rounds == ROUNDS else rounds
+            count = k.count * rounds // ROUNDS
             names += [k.name] * (count * (r + 1) // rounds - count * r // rounds)
         rng.shuffle(names)
         _order(names, r)
