@@ -11,7 +11,7 @@ from planted_town import Alone, Few
 # settle_s: how long QUIET lasts at least; finds: the violations of which at least one must be found with the bug.
 Run = namedtuple("Run", "town load trouble settle_s finds")
 
-USUAL = {"users": 40, "rate": 200, "stay-ms": 4000, "send-timeout-ms": 20000, "resend-raw": 0, "catch-up-ms": 3000}
+USUAL = {"users": 40, "rate": 200, "stay-ms": 4000, "send-timeout-ms": 20000, "resend-raw": 0}
 
 
 def calm(seconds):
@@ -58,9 +58,9 @@ def slow_commits(town, _chat, _rng):
 
 def lost_pushes(town, chat, rng):
     """Of what chat nodes and proxy write to each other some is lost; then their connections break, and soon nobody writes any more."""
-    for _ in range(3):
-        time.sleep(rng.uniform(1.0, 1.5))
-        chat.fault("cable cut", "chat", town.cut, 0.3)
+    for _ in range(4):
+        time.sleep(rng.uniform(0.8, 1.2))
+        chat.fault("cable cut", "chat", town.cut, 0.4)
 
 
 RUNS = {
@@ -78,7 +78,7 @@ RUNS = {
 def run(name, bug, folder, seed):
     """One run, judged: (whether it is right, in words). With the bug one of its violations must be found, without it none at all."""
     what, start = RUNS[name], time.monotonic()
-    options = {**USUAL, **what.load, "seed": seed}
+    options = {**USUAL, **what.load, "seed": seed, "catch-up-ms": 3000 if bug else 30000}   # what a bug withholds never comes
     os.makedirs(os.path.join(folder, "logs"))
     town, chat = what.town(os.path.join(folder, "logs"), bug), None
     try:
