@@ -388,7 +388,8 @@ static uint32_t count_ready(const struct chat_conv *c, size_t max)
 
 /*
  * Which conversations go out together, and with how many messages: those that have waited longest, as far as the batch has room, so
- * that under load each has its turn, whatever its key. What met the fence lately goes alone, so that it can't hold up others.
+ * that under load each has its turn, whatever its key. What met the fence lately goes alone, so that it can't hold up others. Whose
+ * messages were all taken back since, to be checked again, has no part in the batch, and perhaps a change under way.
  */
 static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)
 {
@@ -396,12 +397,17 @@ static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)
     size_t n = 0, rows = 0;
 
     while (rows < max && chat->dirty_first != NULL) {
-        bool is_solo = now_ms < chat->dirty_first->solo_until_ms;
+        struct chat_conv *c = chat->dirty_first;
+        bool is_solo = now_ms < c->solo_until_ms;
+        if (c->ready.first == NULL) {
+            dirty_pop(chat);
+            continue;
+        }
         if (is_solo && n > 0)
             break;
-        convs[n] = dirty_pop(chat);
-        convs[n]->quota = count_ready(convs[n], max - rows);
-        rows += convs[n++]->quota;
+        convs[n++] = dirty_pop(chat);
+        c->quota = count_ready(c, max - rows);
+        rows += c->quota;
         if (is_solo)
             break;
     }

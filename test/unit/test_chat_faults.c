@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "net/mem.h"
+#include "proto/node.pb.h"
 #include "rpc/status.h"
 #include "test/unit/chat_aid.h"
 
@@ -417,6 +418,63 @@ static void signals_of_one_whom_another_owner_removed_are_refused(void **state)
     assert_int_equal(c->npushed, 1);
 }
 
+/*
+ * A message of the group waits for a place in a batch; a signal after it has the group read anew, which takes the message back, and
+ * its caller has left. The batch that goes out while a change of the group is under way has nothing to do with the group.
+ */
+static void what_was_taken_back_from_the_next_batch_is_not_in_it(void **state)
+{
+    enum { GROUP = 50 };
+    struct chat_aid *c = *state;
+    const struct db_val pair[] = { I(BEN), I(ANN), I(BEN), I(900), I(4), I(7), I(1000) };
+    const struct db_val tail[] = { I(GROUP), I(0), I(BEN), I(900), I(4), I(7), I(1000) };
+    const struct db_val later[] = { I(GROUP), I(0), I(BEN), I(901), I(5), I(7), I(1000) };
+    const struct db_val members[] = { I(ANN), I(3), I(0), I(0), I(1), I(0), I(BEN), I(1), I(0), I(0), I(1), I(0) };
+    const struct db_val users[] = { I(1), I(ANN), I(0), I(0), I(1), I(BEN), I(0), I(0) };
+    const struct db_val group[] = { I(0), I(0), { .type = DB_BYTES, .len = 1, .p = "g" }, { .type = DB_BYTES, .len = 1, .p = "g" } };
+    const SignalRequest signal = { .type = rpc_str("typing") };
+    const SendRequest text = { .client_msg_id = 200, .body = rpc_str("nobody waits for this") };
+    const ApplyRequest update = { .has_change = true, .change = { .change = MembershipChange_UPDATED, .name = rpc_str("new") }, .keep_about = true, .keep_join_mode = true };
+    struct chat_answer *first, *second, *typing, *change;
+    struct rpc_pending *left;
+
+    fake_db_rows(c->db, TAIL, 1, 1, 7, pair);
+    fake_db_rows(c->db, TAIL, 1, 1, 7, tail);
+    fake_db_rows(c->db, TAIL, FAKE_ALWAYS, 1, 7, later);
+    fake_db_rows(c->db, MEMBERS, FAKE_ALWAYS, 2, 6, members);
+    fake_db_rows(c->db, PAIR, FAKE_ALWAYS, 2, 4, users);
+    fake_db_rows(c->db, "SELECT join_mode", FAKE_ALWAYS, 1, 4, group);
+    fake_db_done(c->db, INSERT, 1, BT_OK, 0, 1);
+    fake_db_done(c->db, INSERT, 4, BT_EUNSURE, 0, 0); /* tried again after 50, 100, 200 and 400 ms */
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    fake_db_done(c->db, "UPDATE chat_group", 1, BT_OK, 0, 1);
+    wait_ok(c, chat_aid_send(c, 99, 5000));
+    wait_ok(c, chat_aid_ask(c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &signal, 5000, NULL));
+    chat_aid_turn_for(c, 1050); /* what was read just now is trusted for a second */
+    first = chat_aid_send(c, 100, 20000);
+    chat_aid_wait_asked(c, INSERT, 5); /* for 400 ms nothing goes out now */
+    second = chat_aid_send(c, 101, 20000);
+    chat_aid_ask(c, RPC_CHAT_SEND, GROUP | RPC_TARGET_GROUP, &text, 20000, &left);
+    typing = chat_aid_ask(c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &signal, 20000, NULL);
+    rpc_cancel(left);
+    wait_ok(c, typing);
+    fake_db_hold(c->db, true);
+    change = chat_aid_ask(c, RPC_CHAT_APPLY, GROUP | RPC_TARGET_GROUP, &update, 20000, NULL);
+    chat_aid_wait_asked(c, "SELECT join_mode", 3);
+    chat_aid_wait_asked(c, INSERT, 6);
+    fake_db_release(c->db, 1); /* the group; its member is asked for */
+    chat_aid_wait_asked(c, "SELECT user_id", 4);
+    fake_db_release(c->db, 1); /* the first text; the second goes out */
+    wait_ok(c, first);
+    chat_aid_wait_asked(c, INSERT, 7);
+    fake_db_release(c->db, 1); /* the member; the change goes out */
+    chat_aid_wait_asked(c, "UPDATE chat_group", 1);
+    fake_db_hold(c->db, false);
+    wait_ok(c, change);
+    wait_ok(c, second);
+    assert_int_equal(change->seq, 6);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, chat_aid_setup, chat_aid_teardown)
 
 int main(void)
@@ -433,6 +491,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(pushes_that_a_full_queue_refuses_are_told_as_lost, setup_small_queues, chat_aid_teardown),
         cmocka_unit_test(pushes_that_no_memory_is_left_for_are_told_as_lost),
         TEST(signals_of_one_whom_another_owner_removed_are_refused),
+        TEST(what_was_taken_back_from_the_next_batch_is_not_in_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
