@@ -27,7 +27,7 @@ def plan(seed, kinds, rounds=ROUNDS):
     for r in range(rounds):
         names = []
         for k in kinds:
-            count = k.count * rounds // ROUNDS
+            count = k.count * rounds // ROUNDS if rounds > 1 else 1
             names += [k.name] * (count * (r + 1) // rounds - count * r // rounds)
         rng.shuffle(names)
         _order(names, r)
