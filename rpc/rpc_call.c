@@ -140,6 +140,22 @@ static void try_again(struct rpc_pending *p)
 }
 
 /*
+ * One try elsewhere is free, as a node that drains refuses what another will do. Further ones are few for each hundred calls: when
+ * everybody refuses, many callers who all try again would make of an outage an overload.
+ */
+static bool may_try_again(struct rpc_pending *p)
+{
+    if (++p->refusals >= REFUSALS_MAX)
+        return false;
+    if (p->refusals == 1)
+        return true;
+    if (p->rpc->retry_tenths < RPC_RETRY_TENTHS)
+        return false;
+    p->rpc->retry_tenths -= RPC_RETRY_TENTHS;
+    return true;
+}
+
+/*
  * Whoever did nothing is asked again, or another is, but not for ever: what all of them lack (a database) the caller is to hear of
  * soon.
  */
@@ -147,7 +163,7 @@ static void answered(struct rpc_pending *p, const struct rpc_reply *reply)
 {
     if (!rpc_status_is_not_done(reply->status) || p->is_abandoned)
         end(p, reply);
-    else if (reply->status != RPC_STATUS_RESOURCE_EXHAUSTED && ++p->refusals < REFUSALS_MAX)
+    else if (reply->status != RPC_STATUS_RESOURCE_EXHAUSTED && may_try_again(p))
         try_again(p);
     else
         end(p, reply);
@@ -284,6 +300,7 @@ static struct rpc_pending *start(struct rpc *rpc, struct node_peer *to, const st
     p->cb = cb;
     p->arg = arg;
     rpc->stats.calls++;
+    rpc->retry_tenths += rpc->retry_tenths < RPC_RETRY_TENTHS_MAX;
     if (err == BT_OK && rpc->is_closing)
         err = BT_ECLOSING;
     if (err == BT_OK)

@@ -136,6 +136,8 @@ struct node_watcher {
     void *arg;
 };
 
+enum { RPC_RETRY_TENTHS = 10, RPC_RETRY_TENTHS_MAX = 2000 }; /* a call earns one tenth, a try costs ten; as many are saved up */
+
 struct rpc {
     struct net_loop *loop;
     struct registry *registry;
@@ -170,6 +172,7 @@ struct rpc {
     size_t spare_count;
     struct rpc_pending reserve[RPC_RESERVE];
     uint64_t random;
+    uint32_t retry_tenths;              /* what is left for asking again who did nothing, in tenths of a try */
     struct rpc_stats stats;
     uint64_t last_request_ms;
     rpc_drain_cb *drain_cb;             /* NULL: nobody drains on request */

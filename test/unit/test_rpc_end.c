@@ -131,6 +131,27 @@ static void refusals_are_passed_on_after_five(void **state)
     nodes_deinit(&all);
 }
 
+static void many_refused_calls_do_not_multiply_the_load(void **state)
+{
+    enum { CALLS = 1000 };
+    static const char *const roles[] = { "proxy", "user" };
+    static struct told t[CALLS];
+    struct nodes all;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start_all(&all, NULL);
+    all.node[1].answers = NODE_FAILS;
+    all.node[1].err = BT_EDOWN;
+    for (int i = 0; i < CALLS; i++)
+        ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 60000, &t[i]);
+    for (int i = 0; i < CALLS; i++) {
+        nodes_until(&all, &t[i].done, 1);
+        assert_int_equal(t[i].err, BT_EDOWN);
+    }
+    assert_in_range(all.node[1].requests, 2 * CALLS, 2 * CALLS + 300); /* each once again; what was saved up; one for ten */
+    nodes_deinit(&all);
+}
+
 static void that_the_last_try_did_nothing_is_no_word_on_an_earlier_one(void **state)
 {
     static const struct {
@@ -220,6 +241,7 @@ int main(void)
         cmocka_unit_test(an_abandoned_call_that_fails_is_not_tried_again),
         cmocka_unit_test(an_abandoned_call_that_was_not_sent_ends_at_once),
         cmocka_unit_test(refusals_are_passed_on_after_five),
+        cmocka_unit_test(many_refused_calls_do_not_multiply_the_load),
         cmocka_unit_test(that_the_last_try_did_nothing_is_no_word_on_an_earlier_one),
         cmocka_unit_test(a_node_that_ends_does_not_say_not_done_of_what_it_has_sent),
         cmocka_unit_test(a_full_queue_is_no_word_on_an_earlier_try),
