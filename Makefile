@@ -47,6 +47,7 @@ CLIENT_O := $(call obj,$(LIB_C) $(CLIENT_C)) $(patsubst %.c,%.o,$(filter-out %sc
 UNIT_O   := $(sort $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O)) $(CLIENT_O) $(call obj,$(UNIT_AID) $(BENCH_AID)))
 # The chaos test's load: a program over the client library.
 CHAOS_C  := $(wildcard test/chaos/workload*.c)
+SIM      := $(BUILD)/test/ring-sim $(BUILD)/test/presence-cost
 CHAOS    := $(BUILD)/test/chaos-workload $(BUILD)/test/chaos-relay $(BUILD)/test/chaos-patience.so
 STORM_C  := $(wildcard test/storm/*.c)
 UNITS    := $(UNIT_C:test/unit/%.c=$(BUILD)/test/%)
@@ -113,6 +114,15 @@ $(BUILD)/test/storm: $(call obj,$(STORM_C) $(addprefix client/bench_,net.c hist.
 $(BUILD)/test/%.so: test/cutvfs/%.c
 	@mkdir -p $(@D)
 	$(call say,link,$@)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $(WERROR) -shared -fPIC -o $@ $< -lsqlite3
+
+# The simulations' two programs: the server's own ring, and its presence against a real Redis.
+$(BUILD)/test/ring-sim: $(call obj,test/sim/ring_sim.c rpc/ring.c net/mem.c)
+	@mkdir -p $(@D)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
+
+$(BUILD)/test/presence-cost: $(call obj,test/sim/presence_cost.c) $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O))
+	@mkdir -p $(@D)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # What the chaos test starts besides: a slow road, and a library for MariaDB.
 $(BUILD)/test/chaos-relay: $(BUILD)/obj/test/chaos/relay.o
@@ -191,7 +201,7 @@ chaos-storm chaos-overload: deps-check
 check: deps-check
 	@$(PYTHON) test/run_check --build=$(BUILD) $(if $(SAN),--sanitized) -- $(MAKE) --no-print-directory $(JOBS) WERROR=-Werror all tests $(PLANTED_D)/bytetalk
 tests: export FLAGS := $(CPPFLAGS) -std=c11 -D_GNU_SOURCE $(WARN)
-tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(BUILD)/test/storm $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
+tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(BUILD)/test/storm $(SIM) $(patsubst test/cutvfs/%.c,$(BUILD)/test/%.so,$(wildcard test/cutvfs/*.c))
 	@mkdir -p $(BUILD)/test
 	@printf '%s\n' "$$FLAGS" > $(BUILD)/test/flags
 
@@ -201,6 +211,12 @@ bench: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all $(BUILD)/test/router
 	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SECONDS),--seconds=$(SECONDS)) \
 	           $(if $(ONLY),--only=$(ONLY)) $(if $(WRITE),--write)
+
+# How far it goes: the simulations behind docs/CAPACITY.md, then its table from the inputs in it. MEASURE=1 measures this machine first.
+.PHONY: sim
+sim: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all $(SIM)
+	@$(PYTHON) test/sim/run.py --build=$(BUILD) $(if $(MEASURE),--measure) $(if $(WRITE),--write)
 
 .PHONY: install
 install: all

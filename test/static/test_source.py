@@ -10,7 +10,7 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("BYTETALK_BUILD", os.path.join(ROOT, "build", "release"))
-FOLDERS = ("", "net", "rpc", "store", "roles", "client", "test/unit", "test/cutvfs", "test/chaos")
+FOLDERS = ("", "net", "rpc", "store", "roles", "client", "test/unit", "test/cutvfs", "test/chaos", "test/sim")
 
 # Who may include whom: bytetalk.c -> roles -> { rpc, store } -> net, beside them client over rpc and net. proto: what is
 # generated from the .proto files.
