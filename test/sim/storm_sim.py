@@ -203,6 +203,17 @@ HEAD = ["half are back", "all are back", "served in vain", "put off", "all have 
 ONE = ((15_000, 3), (15_000, 10), (100_000, 3), (100_000, 10), (100_000, 30), (1_000_000, 10), (1_000_000, 30), (1_000_000, 100))
 ALL = ((45_000, 3), (300_000, 10), (1_000_000, 10), (1_000_000, 30))
 
+# One run of make chaos-storm, 2026-11-21: nodes, database and all clients on two processors that others used too.
+SEEN = {"clients": 15_000, "proxies": 3, "most": 7218, "half_s": 2.42, "all_s": 5.33, "put_off": 0.31}
+
+
+def seen_rows(i):
+    free = Storm(i, SEEN["clients"], SEEN["proxies"] - 1).run()
+    slow = Storm({**i, "proxy_connect": 1e6 * (SEEN["proxies"] - 1) / SEEN["most"]}, SEEN["clients"], SEEN["proxies"] - 1).run()
+    return [["simulated, each proxy with a processor of its own", *free.cells()[:2], percent(free.put_off / free.clients)],
+            [f"simulated, no more than {SEEN['most']} a second, as was seen", *slow.cells()[:2], percent(slow.put_off / slow.clients)],
+            ["seen", span(SEEN["half_s"]), span(SEEN["all_s"]), percent(SEEN["put_off"])]]
+
 
 def one_rows(i):
     """A proxy dies with its clients; the others hold as many as leave room, at most 50,000 each."""
@@ -219,6 +230,8 @@ def main():
     print(table(["clients", "N", *HEAD], one_rows(i)))
     print(f"\nAll proxies die and are back after {RESTART_S:g} s:\n")
     print(table(["clients", "N", *HEAD], all_rows(i)))
+    print(f"\nBeside real clients ({SEEN['clients']:,}, {SEEN['proxies']} proxies, one dies; everything on two processors):\n")
+    print(table(["", "half are back", "all are back", "put off"], seen_rows(i)))
 
 
 if __name__ == "__main__":
