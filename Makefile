@@ -25,9 +25,9 @@ CPPFLAGS += -I. -I$(BUILD)/gen -DBT_VERSION='"$(VERSION)"' $(shell pkg-config --
 LIBS     := -Wl,--as-needed $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lunistring -lprotobuf-nanopb -lzookeeper_st -lpthread -lm
 CLI_LIBS := -ledit
 
-# Generated from the .proto files: messages (nanopb), methods (proto/gen_methods.py), and the schema as a string.
+# Generated from the .proto files: messages (nanopb), methods and codecs (proto/gen_*.py); and the schema as a string.
 PROTOS   := client node
-GEN_C    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.c) $(BUILD)/gen/proto/methods.c $(BUILD)/gen/store/schema.c
+GEN_C    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.c) $(BUILD)/gen/proto/methods.c $(BUILD)/gen/proto/codec.c $(BUILD)/gen/store/schema.c
 GEN_H    := $(PROTOS:%=$(BUILD)/gen/proto/%.pb.h) $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h
 
 SERVER_C := $(wildcard *.c roles/*.c)
@@ -145,7 +145,8 @@ $(BUILD)/gen/proto/%.pb.c $(BUILD)/gen/proto/%.pb.h: proto/%.proto proto/%.optio
 	@mkdir -p $(@D)
 	$(call say,gen ,$<)$(NANOPB) -q -I proto -D $(BUILD)/gen/proto -x options.proto $*.proto
 
-$(BUILD)/gen/proto/methods.c $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h &: proto/gen_methods.py $(PROTOS:%=proto/%.proto) proto/options.proto
+$(BUILD)/gen/proto/methods.c $(BUILD)/gen/proto/codec.c $(BUILD)/gen/proto/methods.h $(BUILD)/gen/proto/stubs.h &: \
+    proto/gen_methods.py proto/gen_codec.py $(PROTOS:%=proto/%.proto) proto/options.proto
 	@mkdir -p $(@D)
 	$(call say,gen ,$@)$(PYTHON) proto/gen_methods.py --proto-dir proto --out $(BUILD)/gen/proto $(PROTOS:%=%.proto)
 

@@ -3,7 +3,7 @@
 
     gen_methods.py --proto-dir proto --out build/release/gen/proto client.proto node.proto
 
-writes methods.h, methods.c, stubs.h and, for each role that serves anything, <role>_methods.h. What a method is,
+writes methods.h, methods.c, stubs.h, codec.c (gen_codec.py) and, for each role that serves anything, <role>_methods.h. What a method is,
 its option (bytetalk.method) says; protoc reads it, so nothing here parses .proto text.
 """
 
@@ -14,6 +14,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True  # the source tree may not be ours to write to
+
+import gen_codec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 ROUTES = {"ANY": "RPC_ANY", "OWNER": "RPC_OWNER", "DIRECT": "RPC_DIRECT"}
@@ -123,15 +126,16 @@ def methods_h(methods):
     return header("methods.h", "the number of every method.", ["rpc/method.h"], ["enum rpc_method_id {", *rows, "};"])
 
 
-def methods_c(methods, files):
-    includes = ["proto/methods.h"] + [f"proto/{f.removesuffix('.proto')}.pb.h" for f in files]
+def methods_c(methods, files, codecs):
+    rows = {codec.name: f"&rpc_codecs[{i}]" for i, codec in enumerate(codecs)}
+    includes = ["proto/methods.h", "rpc/codec.h"] + [f"proto/{f.removesuffix('.proto')}.pb.h" for f in files]
     out = ["/* proto/methods.c: what the .proto files say of every method. Made by gen_methods.py. */"]
     out += [f'#include "{i}"' for i in includes] + ["", "const struct rpc_method_info rpc_method_infos[] = {"]
     for m in methods:
         out.append(
             f'    {{ {m.constant}, "{m.service}", "{m.name}", RPC_ROLE_{m.role.upper()}, {ROUTES[m.route]}, '
             f"RPC_{m.repeat}, RPC_ACCESS_{m.access}, {str(m.event).lower()},\n"
-            f"      {m.req}_fields, {m.reply}_fields, sizeof({m.req}), sizeof({m.reply}) }},"
+            f"      {m.req}_fields, {m.reply}_fields, sizeof({m.req}), sizeof({m.reply}), {rows.get(m.req, 'NULL')} }},"
         )
     out += ["    { .id = 0 },", "};", ""]
     kind = "uint8_t" if len(methods) < 255 else "uint16_t"
@@ -186,14 +190,17 @@ def main():
     parser.add_argument("files", nargs="+")
     args = parser.parse_args()
     try:
-        methods = methods_of(*load(args.proto_dir, args.files), args.files)
+        file_set, extension, enums = load(args.proto_dir, args.files)
+        methods = methods_of(file_set, extension, enums, args.files)
         check(methods)
     except BadProto as e:
         sys.exit(f"gen_methods.py: {e}")
+    codecs = gen_codec.codecs_of(file_set, args.files)
     texts = {
         "methods.h": methods_h(methods),
-        "methods.c": methods_c(methods, args.files),
+        "methods.c": methods_c(methods, args.files, codecs),
         "stubs.h": stubs_h(methods, args.files),
+        "codec.c": gen_codec.codec_c(codecs, args.files),
     }
     for role in sorted({m.role for m in methods} - {"client"}):
         texts[f"{role}_methods.h"] = role_h(role, [m for m in methods if m.role == role])

@@ -16,6 +16,8 @@ enum rpc_route { RPC_ANY, RPC_OWNER, RPC_DIRECT };
 enum rpc_repeat { RPC_READ, RPC_ID, RPC_STATE, RPC_ONCE };
 enum rpc_access { RPC_ACCESS_SESSION, RPC_ACCESS_PUBLIC, RPC_ACCESS_NODE };
 
+struct rpc_codec;
+
 struct rpc_method_info {
     uint16_t id;
     const char *service, *name;       /* "Chat", "Send" */
@@ -26,6 +28,7 @@ struct rpc_method_info {
     bool is_event;
     const pb_msgdesc_t *req, *reply;  /* payloads */
     size_t req_size, reply_size;      /* sizeof the C structs */
+    const struct rpc_codec *req_codec; /* rpc_codec_of(req); NULL: it has none */
 };
 
 /* NULL: no such method. O(1). */

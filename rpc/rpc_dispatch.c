@@ -3,6 +3,7 @@
 #include <stdalign.h>
 
 #include "net/mem.h"
+#include "rpc/codec.h"
 #include "rpc/link_internal.h"
 #include "rpc/rpc_internal.h"
 
@@ -68,17 +69,30 @@ static const struct rpc_method *handler_of(const struct rpc *rpc, const struct r
     return rpc->handlers[info - rpc_method_infos];
 }
 
+/* As rpc_decode() and rpc_release(), but the codec is known without being looked for. */
+static enum bt_err message_decode(const struct rpc_method_info *info, const struct rpc_frame *frame, struct message *msg)
+{
+    memset(msg->room, 0, info->req_size);
+    return info->req_codec ? rpc_codec_decode(info->req_codec, frame->payload, frame->len, msg->room)
+                           : rpc_decode(info->req, frame->payload, frame->len, msg->room);
+}
+
+static void message_release(const struct rpc_method_info *info, struct message *msg)
+{
+    if (!info->req_codec || info->req_codec->release)
+        rpc_release(info->req, msg->room);
+}
+
 /* The handler may end the call: it is not touched afterwards. */
 static enum bt_err hand_over(struct rpc *rpc, const struct rpc_method *m, const struct rpc_method_info *info, struct rpc_call *call,
                              const struct rpc_frame *frame)
 {
     struct message msg;
 
-    memset(msg.room, 0, info->req_size);
-    if (rpc_decode(info->req, frame->payload, frame->len, msg.room) != BT_OK)
+    if (message_decode(info, frame, &msg) != BT_OK)
         return BT_EINVAL;
     m->fn(call, msg.room, rpc->selves[info - rpc_method_infos]);
-    rpc_release(info->req, msg.room);
+    message_release(info, &msg);
     return BT_OK;
 }
 
