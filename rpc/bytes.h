@@ -7,6 +7,7 @@
 #ifndef BT_RPC_BYTES_H
 #define BT_RPC_BYTES_H
 
+#include <endian.h>
 #include <pb.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,10 +28,9 @@ static inline struct rpc_bytes rpc_str(const char *s) { return (struct rpc_bytes
 /* The n-th element of a packed fixed64 list, n < len / 8. */
 static inline uint64_t rpc_bytes_u64(struct rpc_bytes b, size_t n)
 {
-    uint64_t v = 0;
-    for (int i = 7; i >= 0; i--)
-        v = v << 8 | b.data[n * 8 + (size_t)i];
-    return v;
+    uint64_t v;
+    memcpy(&v, b.data + n * 8, sizeof v);
+    return le64toh(v);
 }
 
 /* nanopb's callback for every such field; generated code names it. Rejects an unpacked fixed64 and a length that is no multiple of 8. */
