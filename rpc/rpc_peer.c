@@ -152,6 +152,8 @@ void rpc_peer_up(struct node_peer *peer, struct node_link *nl)
     if (peer->is_self)
         return;
     start_ticking(peer->rpc);
+    if (old && old != nl)
+        rpc_peer_news(peer, RPC_LINK_BROKE); /* its end is not told: it is no longer the peer's */
     rpc_peer_news(peer, RPC_LINK_UP);
 }
 

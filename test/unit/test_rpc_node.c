@@ -145,6 +145,31 @@ static size_t hello_payload(uint8_t *out, size_t size, uint32_t version, const c
     return rpc_encode(NodeHelloRequest_fields, &msg, out, size);
 }
 
+static void what_was_under_way_to_a_node_that_comes_again_is_told_as_lost(void **state)
+{
+    struct nodes all;
+    struct told t;
+    uint8_t payload[128];
+    int fd;
+    (void)state;
+    nodes_init(&all, 2, proxy_and_user);
+    nodes_start_all(&all, NULL);
+    ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 4000, &t);
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(all.node[0].ups, 1);
+    assert_int_equal(all.node[0].brokes, 0);
+    all.node[1].is_frozen = true; /* its host lost power: nothing ends the connection */
+    fd = dial_raw(all.node[0].address);
+    put_frame(fd, RPC_REQUEST, RPC_NODE_HELLO, 1, payload, hello_payload(payload, sizeof payload, 1, all.node[1].address));
+    assert_int_equal(get_status(&all, fd), RPC_STATUS_OK);
+    nodes_until(&all, &all.node[0].ups, 2);
+    assert_int_equal(all.node[0].brokes, 1);
+    nodes_for_ms(&all, 20);
+    assert_int_equal(all.node[0].brokes, 1);
+    close(fd);
+    nodes_deinit(&all);
+}
+
 static void nothing_is_done_before_hello(void **state)
 {
     struct nodes all;
@@ -561,6 +586,7 @@ int main(void)
         cmocka_unit_test(of_two_dialled_at_once_that_of_the_smaller_address_stays),
         cmocka_unit_test(both_ways_share_one_connection),
         cmocka_unit_test(a_node_that_was_started_anew_is_connected_to_anew),
+        cmocka_unit_test(what_was_under_way_to_a_node_that_comes_again_is_told_as_lost),
         cmocka_unit_test(nothing_is_done_before_hello),
         cmocka_unit_test(a_bad_hello_is_refused),
         cmocka_unit_test(a_second_hello_closes_and_so_does_saying_none),
