@@ -35,7 +35,8 @@ class PeerConn:
         self.peer, self.sock = peer, sock
         self.lock = threading.Lock()
         self.is_open = True
-        threading.Thread(target=self._run, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def write(self, data):
         with self.lock:
@@ -57,6 +58,15 @@ class PeerConn:
             for frame in splitter.feed(data):
                 self.peer.arrived(self, frame)
         self.is_open = False
+
+    def end(self, deadline=5):
+        """Close once the other end has seen that nothing comes any more, and closed too."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        self.thread.join(deadline)
+        self.close()
 
     def close(self, reset=False):
         try:
@@ -81,20 +91,25 @@ class Peer:
         self.conns = []
         self.serve = {"NodeHello": self._hello, "NodePing": lambda a: a.reply(P.PingReply(nonce=a.msg.nonce))}
         self.rcvbuf = rcvbuf
-        self.listener = None
         # The port stays the peer's while it does not listen: bound, a connection to it is refused.
+        self.holder = self._bound()
+        self.port = self.holder.getsockname()[1]
         self.listen()
 
-    def listen(self):
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def _bound(self):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.rcvbuf:
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.rcvbuf)
-        self.listener.bind(("127.0.0.1", self.port))
-        self.port = self.listener.getsockname()[1]
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.rcvbuf)
+        sock.bind(("127.0.0.1", self.port))
+        return sock
+
+    def listen(self):
+        self.listener = self._bound()
         self.address = f"127.0.0.1:{self.port}"
         self.listener.listen(64)
-        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, args=(self.listener,), daemon=True)
+        self.accepting.start()
 
     def _accept(self, listener):
         while True:
@@ -106,13 +121,19 @@ class Peer:
             self.conns.append(PeerConn(self, sock))
 
     def refuse(self):
-        """Take no more connections, and end those that stand."""
+        """Take no more connections, and end those that stand. Afterwards whoever made them knows, and sends nothing on them."""
+        self._stop_listening()
+        for conn in self.conns:
+            conn.end()
+        self.conns.clear()
+
+    def _stop_listening(self):
         try:
             self.listener.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
         self.listener.close()
-        self.drop()
+        self.accepting.join()
 
     def drop(self, reset=False):
         for conn in self.conns:
@@ -121,7 +142,9 @@ class Peer:
 
     def close(self):
         self.reading.set()
-        self.refuse()
+        self._stop_listening()
+        self.drop()
+        self.holder.close()
 
     def _hello(self, arrived):
         arrived.reply(N.NodeHelloReply(version=1, address=self.address, epoch=1, nonce=b"n" * 16, proof=b""))

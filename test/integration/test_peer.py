@@ -370,12 +370,21 @@ def test_apply_checks_what_nodes_ask(node):
     apply("FAILED_PRECONDITION", {"change": P.UPDATED, "name": "too late"})
 
 
+held = []   # bound sockets that do not listen: in nobody's way who reuses addresses, and in everybody else's
+
+
 def low_port():
-    """A free port whose address is smaller, as text, than that of any port the system gives."""
+    """A port whose address is smaller, as text, than that of any port the system gives; nobody else gets it until the tests end."""
     for port in range(10001, 11000):
-        with socket.socket() as s, contextlib.suppress(OSError):
+        s = socket.socket()
+        try:
             s.bind(("127.0.0.1", port))
-            return port
+        except OSError:
+            s.close()
+            continue
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.append(s)
+        return port
     raise AssertionError("no free port")
 
 
