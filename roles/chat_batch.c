@@ -182,10 +182,13 @@ static void settle(struct chat_batch *b)
             if (at->seq == 0) {
                 op->is_unsure = false;
                 try_again(op, has_moved, &back);
-            } else if (at->seq > head && at->digest == op->row.digest) {
+            } else if (at->seq == c->head_seq + 1 && at->digest == op->row.digest) {
                 op->row.seq = at->seq; /* written by a try of which nothing was heard, or through another node: push it (again) */
                 op->row.sent_ms = at->sent_ms;
                 chat_committed(c, op);
+            } else if (at->seq > head && at->digest == op->row.digest) {
+                op->is_unsure = op->look = true; /* behind rows of another: its receivers are known when those have been read */
+                chat_ops_push(&back, op);
             } else {
                 chat_set_solo(chat, op->row.sender_id);
                 chat_answer_known(chat, op, at->seq, at->digest, at->sent_ms);

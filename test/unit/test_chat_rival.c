@@ -240,6 +240,45 @@ static void of_a_group_the_members_are_read_anew_with_the_log(void **state)
     assert_int_equal(fake_db_count(c->db, MEMBERS), 2);
 }
 
+/*
+ * The other node removed Ben, then wrote Ann's message behind that, which she had also sent there. Ben is not shown it, and this
+ * node knows the members as the other left them.
+ */
+static void what_the_other_wrote_behind_a_change_of_members_is_pushed_to_those_that_are_left(void **state)
+{
+    struct chat_aid *c = *state;
+    const struct db_val both[] = { I(ANN), I(3), I(0), I(0), I(1), I(0), I(BEN), I(1), I(0), I(0), I(1), I(0) };
+    const struct db_val ann[] = { I(ANN), I(3), I(0), I(0), I(1), I(0) };
+    const struct db_val tail[] = { I(GROUP), I(0), I(BEN), I(900), I(HEAD), I(7), I(1000) };
+    const struct db_val removal[] = { I(GROUP), I(0), I(ANN), I(901), I(HEAD + 1), I(7), I(1000) };
+    const struct db_val group[] = { I(0), I(0), { .type = DB_BYTES, .len = 1, .p = "g" }, { .type = DB_BYTES, .len = 1, .p = "g" } };
+    const SendRequest req = { .client_msg_id = 100, .body = rpc_str("Ben is gone") };
+    const SignalRequest signal = { .type = rpc_str("typing") };
+    struct chat_answer *a;
+
+    fake_db_rows(c->db, TAIL, 1, 1, 7, tail);
+    fake_db_rows(c->db, BY_SEQ, FAKE_ALWAYS, 1, 7, removal);
+    fake_db_rows(c->db, MEMBERS, 1, 2, 6, both);
+    fake_db_rows(c->db, MEMBERS, FAKE_ALWAYS, 1, 6, ann);
+    fake_db_rows(c->db, "SELECT join_mode", FAKE_ALWAYS, 1, 4, group);
+    fake_db_done(c->db, INSERT, 1, BT_EEXIST, 0, 0);
+    wait_ok(c, chat_aid_ask(c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &signal, 5000, NULL));
+    chat_aid_wait_count(c, &c->npushed, 1);
+    fake_db_hold(c->db, true);
+    a = chat_aid_ask(c, RPC_CHAT_SEND, GROUP | RPC_TARGET_GROUP, &req, 5000, NULL);
+    chat_aid_wait_asked(c, INSERT, 1);
+    const struct db_val stands[] = { I(GROUP), I(0), I(ANN), I(100), I(HEAD + 2), I(chat_aid_inserted(c, 0, 8)), I(2000) };
+    fake_db_rows(c->db, BY_ID, FAKE_ALWAYS, 1, 7, stands);
+    fake_db_rows(c->db, TAIL, FAKE_ALWAYS, 1, 7, stands);
+    fake_db_hold(c->db, false);
+    wait_ok(c, a);
+    assert_int_equal(a->seq, HEAD + 2);
+    wait_ok(c, chat_aid_ask(c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &signal, 5000, NULL));
+    chat_aid_turn_for(c, 50);
+    assert_int_equal(c->npushed, 1);
+    assert_int_equal(fake_db_count(c->db, MEMBERS), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, chat_aid_setup, chat_aid_teardown)
 
 int main(void)
@@ -255,6 +294,7 @@ int main(void)
         TEST(a_stop_does_not_wait_for_anybodys_turn),
         TEST(of_a_pair_only_the_end_of_the_log_is_read_anew),
         TEST(of_a_group_the_members_are_read_anew_with_the_log),
+        TEST(what_the_other_wrote_behind_a_change_of_members_is_pushed_to_those_that_are_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
