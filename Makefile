@@ -186,7 +186,7 @@ cluster: deps-check
 chaos: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all $(CHAOS)
 	@$(PYTHON) test/chaos/run.py --build=$(BUILD) $(if $(SAN),--sanitized) $(if $(SEED),--seed=$(SEED)) $(if $(TIME),--time=$(TIME)) \
-	    $(if $(ONLY),--only=$(ONLY)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SHORT),--short)
+	    $(if $(ONLY),--only=$(ONLY)) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(GRACE),--grace-s=$(GRACE)) $(if $(SHORT),--short)
 chaos-planted: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) $(PLANTED_D)/bytetalk $(CHAOS) $(BUILD)/test/cutvfs.so
 	@$(PYTHON) test/chaos/planted.py --build=$(BUILD) $(BUGS)
@@ -210,7 +210,7 @@ tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(BUILD)/test/storm $(SIM) $(patsu
 .PHONY: bench
 bench: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all $(BUILD)/test/router
-	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SECONDS),--seconds=$(SECONDS)) \
+	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(GRACE),--grace-s=$(GRACE)) $(if $(SECONDS),--seconds=$(SECONDS)) \
 	           $(if $(ONLY),--only=$(ONLY)) $(if $(WRITE),--write)
 
 # How far it goes: the simulations behind docs/CAPACITY.md, then its table from the inputs in it. MEASURE=1 measures this machine first.
