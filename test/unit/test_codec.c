@@ -383,8 +383,11 @@ static void long_numbers_are_read_alike(void **state)
 static void arrays_have_the_same_limit(void **state)
 {
     enum { MOST = 65535 };
-    uint8_t *payload = calloc(MOST + 1, 2);
     (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* nanopb asks for more room at each element, and there each time all of it is copied */
+#endif
+    uint8_t *payload = calloc(MOST + 1, 2);
     for (size_t i = 0; i <= MOST; i++)
         payload[2 * i] = 0x1a; /* positions = 3, empty */
     assert_true(decode_both(rpc_codec_of(PullRequest_fields), payload, 2 * MOST, true));
