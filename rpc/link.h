@@ -36,6 +36,8 @@ struct rpc_link_ops {
     void (*drained)(struct rpc_link *l, void *arg);
     /* The last call, exactly once, never inside a call of yours: every call made on it has been told before. */
     void (*closed)(struct rpc_link *l, enum bt_err why, void *arg);
+    /* A reply came, with a push to others in it, to a call that was given up meanwhile: the push is lost. May be NULL. */
+    void (*push_lost)(struct rpc_link *l, void *arg);
 };
 
 /*

@@ -114,8 +114,11 @@ void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
         .len = frame->len,
     };
 
-    if (!out)
-        return; /* given up meanwhile */
+    if (!out) { /* given up meanwhile */
+        if ((frame->h.flags & RPC_FLAG_PUSHED) && l->ops->push_lost)
+            l->ops->push_lost(l, l->arg);
+        return;
+    }
     net_timer_stop(l->loop, &out->timer);
     out->state = RPC_OUT_IDLE;
     out->was_sent = true;

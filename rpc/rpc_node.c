@@ -115,6 +115,16 @@ static void node_closed(struct rpc_link *l, enum bt_err why, void *arg)
     node_link_free(nl);
 }
 
+/* As after a break: who compares positions finds what was pushed. */
+static void node_push_lost(struct rpc_link *l, void *arg)
+{
+    struct node_link *nl = arg;
+
+    (void)l;
+    if (nl->peer)
+        rpc_peer_news(nl->peer, RPC_LINK_BROKE);
+}
+
 const char *rpc_call_node(const struct rpc_call *call)
 {
     struct rpc_link *l = rpc_call_link(call);
@@ -123,7 +133,7 @@ const char *rpc_call_node(const struct rpc_call *call)
     return nl != NULL && nl->peer != NULL ? nl->peer->address : NULL;
 }
 
-static const struct rpc_link_ops node_ops = { node_request, node_event, node_drained, node_closed };
+static const struct rpc_link_ops node_ops = { node_request, node_event, node_drained, node_closed, node_push_lost };
 
 /* ---- dialling ---- */
 

@@ -61,7 +61,7 @@ static void end_closed(struct rpc_link *l, enum bt_err why, void *arg)
     end->why = why;
 }
 
-static const struct rpc_link_ops end_ops = { end_request, end_event, end_drained, end_closed };
+static const struct rpc_link_ops end_ops = { .request = end_request, .event = end_event, .drained = end_drained, .closed = end_closed };
 
 const struct rpc_link_ops *ends_ops(void)
 {

@@ -39,6 +39,32 @@ static void an_abandoned_call_still_tells_an_answer_that_was_on_its_way(void **s
     nodes_deinit(&all);
 }
 
+static void a_push_in_an_answer_that_comes_too_late_is_told_as_lost(void **state)
+{
+    static const char *const roles[] = { "proxy", "chat" };
+    struct nodes all;
+    struct told first, late;
+    (void)state;
+    nodes_init(&all, 2, roles);
+    nodes_start_all(&all, NULL);
+    all.node[1].answers = NODE_PUSHED;
+    ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 5000, &first);
+    nodes_until(&all, &first.done, 1);
+    ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 200, &late);
+    net_loop_turn(all.node[0].loop, 0);
+    all.node[0].is_frozen = true; /* for less time than it takes to be called silent */
+    nodes_until(&all, &all.node[1].requests, 2);
+    nodes_for_ms(&all, 250);
+    assert_int_equal(all.node[0].brokes, 0);
+    all.node[0].is_frozen = false;
+    nodes_until(&all, &late.done, 1);
+    nodes_for_ms(&all, 50);
+    assert_int_equal(late.err, BT_ETIMEOUT);
+    assert_int_equal(all.node[0].brokes, 1);
+    assert_int_equal(all.node[0].ups, 1);
+    nodes_deinit(&all);
+}
+
 static void an_abandoned_call_that_nobody_answers_ends_within_two_seconds(void **state)
 {
     static const char *const roles[] = { "proxy", "user" };
@@ -237,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_abandoned_call_still_tells_an_answer_that_was_on_its_way),
+        cmocka_unit_test(a_push_in_an_answer_that_comes_too_late_is_told_as_lost),
         cmocka_unit_test(an_abandoned_call_that_nobody_answers_ends_within_two_seconds),
         cmocka_unit_test(an_abandoned_call_that_fails_is_not_tried_again),
         cmocka_unit_test(an_abandoned_call_that_was_not_sent_ends_at_once),
