@@ -122,5 +122,7 @@ void user_tries_end(struct user_tries *t, uint64_t key, enum user_try what)
         p->pauses -= p->pauses > 0;
         p->wrong -= p->pauses == 0;
         p->until_ms = 0;
+        if (p->wrong == 0)
+            *p = (struct place){ 0 }; /* it costs nothing to try so: it takes no place from others */
     }
 }

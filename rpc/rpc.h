@@ -110,7 +110,8 @@ enum bt_err rpc_event_to(struct rpc *rpc, const char *address, uint16_t method, 
 void rpc_key_of(uint64_t caller, uint64_t target, uint64_t *hi_out, uint64_t *lo_out);
 
 /*
- * What roles must know of links: a queue to `address` that had refused an event (BT_EBUSY) has room again; the link to it broke.
+ * What roles must know of links: a queue to `address` that had refused an event (BT_EBUSY) has room again; the link to it broke, or was
+ * replaced, or something that was pushed on it got lost: all alike BROKE.
  * One watcher per arg, a role; cb on the loop, never inside a call of yours. cb NULL: no more.
  */
 enum rpc_link_news { RPC_LINK_DRAINED, RPC_LINK_BROKE, RPC_LINK_UP };

@@ -123,6 +123,22 @@ static void many_other_names_do_not_push_one_out(void **state)
     }
 }
 
+/* Whoever makes the server too busy to look at passwords costs it nothing, and must not make it forget. */
+static void names_whose_passwords_were_not_looked_at_push_nobody_out(void **state)
+{
+    char name[16];
+
+    (void)state;
+    wrong_times("ann", MAX - 1);
+    for (int i = 0; i < 200000; i++) {
+        snprintf(name, sizeof name, "x%d", i);
+        now_ms += i % 20 == 0;
+        attempt(name, USER_TRY_NONE);
+    }
+    wrong_times("ann", 1);
+    assert_true(attempt("ann", USER_TRY_WRONG) > 0);
+}
+
 static void without_a_limit_nothing_is_refused(void **state)
 {
     (void)state;
@@ -152,6 +168,7 @@ int main(void)
         TEST(what_was_not_looked_at_does_not_count),
         TEST(many_at_once_are_no_way_around_it),
         TEST(many_other_names_do_not_push_one_out),
+        TEST(names_whose_passwords_were_not_looked_at_push_nobody_out),
         TEST(without_a_limit_nothing_is_refused),
         TEST(without_memory_there_is_none),
     };
