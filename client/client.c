@@ -148,6 +148,8 @@ static void configure(struct bt_client *c, const struct bt_config *config)
     c->backoff.min_ms = or_default(config->backoff_min_ms, 100);
     c->backoff.max_ms = or_default(config->backoff_max_ms, 15000);
     c->compare_ms = or_default(config->compare_ms, CLIENT_COMPARE_MS);
+    c->pull_backoff.min_ms = CLIENT_PULL_MIN_MS;
+    c->pull_backoff.max_ms = CLIENT_PULL_MAX_MS;
     if (c->backoff.max_ms < c->backoff.min_ms)
         c->backoff.max_ms = c->backoff.min_ms;
     strncpy(c->program, config->program ? config->program : "libbytetalk " BT_VERSION, sizeof c->program - 1);
@@ -298,7 +300,7 @@ static void user_set(struct bt_client *c, uint64_t user_id)
     if (c->position_user_id != user_id) {
         client_convs_clear(c);
         client_mark_forget(c);
-        c->is_synced = false;
+        c->is_synced = c->is_listed = false;
         client_save(c, &(struct bt_record){ .kind = BT_RECORD_FORGET });
     }
     c->user_id = c->position_user_id = user_id;

@@ -224,7 +224,7 @@ void client_conv_summary(struct bt_client *c, const Conversation *row)
     } else if (client_order_floor(&conv->order, row->first_seq)) {
         position_moved(conv);
     }
-    client_receipt_learn(c, row->hi, row->lo, row->peer_delivered_seq, row->peer_read_seq);
+    client_receipt_row(conv, row);
     hand_over_kept(conv);
     for (size_t n = 0; n < row->messages_count; n++)
         take(conv, &row->messages[n]);

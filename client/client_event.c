@@ -4,16 +4,6 @@
 #define LOG_MODULE "client"
 #include "net/log.h"
 
-static void on_receipt(struct bt_client *c, const ReceiptEvent *e)
-{
-    if (e->user_id == c->user_id)
-        client_receipt_own(c, e->hi, e->lo, e->delivered_seq, e->read_seq);
-    else if (e->lo != 0 && client_conv_find(c, e->hi, e->lo))
-        client_receipt_learn(c, e->hi, e->lo, e->delivered_seq, e->read_seq);
-    else if (c->events.receipt)
-        c->events.receipt(c, client_target_of(c, e->hi, e->lo), e->user_id, e->delivered_seq, e->read_seq, c->arg);
-}
-
 static void on_group(struct bt_client *c, const GroupEvent *e)
 {
     struct bt_group_news news = {
@@ -52,7 +42,7 @@ static void dispatch(struct bt_client *c, uint16_t method, const union any_event
         client_conv_learn(c, &e->message);
         break;
     case RPC_ON_RECEIPT:
-        on_receipt(c, &e->receipt);
+        client_receipt_learn(c, &e->receipt);
         break;
     case RPC_ON_SIGNAL:
         if (c->events.signal)

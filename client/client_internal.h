@@ -41,6 +41,8 @@ enum {
     CLIENT_DIAL_MS = 3000,
     CLIENT_GREET_MS = 10000,          /* for the answers to Hello and Resume */
     CLIENT_PING_ANSWER_MS = 10000,
+    CLIENT_PULL_MIN_MS = 250,         /* before positions are compared again after that failed; grows up to the next */
+    CLIENT_PULL_MAX_MS = 2000,
     CLIENT_STABLE_MS = 5000,          /* a connection that stood so long, and longer than the longest wait, starts the backoff anew */
     CLIENT_LEAVE_MS = 5000,           /* how long calls on a connection that is left are waited for */
     CLIENT_LAST_MS = 1000,            /* how long a closing client waits for its last answers */
@@ -181,6 +183,10 @@ void client_queue_next(struct bt_client *c, uint64_t target);          /* the ne
 
 /* ---- conversations ------------------------------------------------------------------------------------------------------------------ */
 
+enum client_whose { CLIENT_PEERS, CLIENT_OWN }; /* 1:1: the other's marks; one's own, by another device */
+struct client_marks {
+    uint64_t delivered_seq, read_seq;
+};
 struct client_conv {
     uint64_t hi, lo;
     struct bt_client *client;
@@ -190,8 +196,8 @@ struct client_conv {
     bool is_fetching, is_dirty;      /* dirty: the position is to be saved */
     uint64_t delivered_seq, read_seq;           /* confirmed, as the server knows */
     uint64_t to_deliver_seq, to_read_seq;       /* to be confirmed */
-    uint64_t peer_delivered_seq, peer_read_seq; /* 1:1: the other's, as the application was told */
-    uint64_t own_delivered_seq, own_read_seq;   /* by other devices, likewise */
+    struct client_marks heard[2], told[2];      /* by enum client_whose: of other devices and users, and what of it the application was told */
+    bool are_marks_known;                       /* the server has said them since this client was made */
 };
 struct client_convs {
     struct client_conv **rows;       /* by rising (hi, lo) */
@@ -228,9 +234,9 @@ void client_mark_forget(struct bt_client *c);
 
 /* ---- receipts ----------------------------------------------------------------------------------------------------------------------------- */
 
-void client_receipt_learn(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq); /* the other's marks */
-void client_receipt_own(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq); /* one's own, by another device */
-void client_receipts_start(struct bt_client *c); /* learn those of all 1:1 chats, once per connection */
+void client_receipt_learn(struct bt_client *c, const ReceiptEvent *e);        /* pushed: the other's of a 1:1 chat, or one's own */
+void client_receipt_row(struct client_conv *conv, const Conversation *row);   /* as the server lists them */
+void client_receipts_start(struct bt_client *c); /* learn those of all conversations, once per connection */
 void client_receipts_stop(struct bt_client *c);  /* nobody is logged in any more */
 
 /* ---- events, conversion ------------------------------------------------------------------------------------------------------------------- */
@@ -315,8 +321,10 @@ struct bt_client {
     uint32_t pull_stalls;            /* comparisons in a row that did not get on */
     uint64_t pulled_ms;              /* when the last comparison ended well */
     bool is_pull_retry;              /* pull_timer runs because the last pull failed */
+    struct client_backoff pull_backoff;
     bool must_tell_synced;
-    bool must_list, is_listing;      /* the marks of the others: still to be asked for; being asked for */
+    bool must_list, is_listing;      /* the marks: still to be asked for; being asked for */
+    bool is_listed;                  /* those of all conversations have been said once */
     ConversationKey listed;          /* up to there */
     uint32_t pull_serial;            /* an answer with an older one is dropped */
     struct net_timer pull_timer;

@@ -5,7 +5,7 @@
 #define LOG_MODULE "client"
 #include "net/log.h"
 
-enum { RETRY_MS = 5000, MAX_STALLS = 6 };
+enum { STALLED_MS = 5000, MAX_STALLS = 6 };
 
 static void pulled(struct client_call *call, const struct bt_result *r, const void *msg);
 
@@ -17,6 +17,14 @@ static void pull_due(void *arg)
 static void come_again(struct bt_client *c, uint32_t delay_ms)
 {
     net_timer_start(c->loop, &c->pull_timer, delay_ms, pull_due, c);
+}
+
+/* Soon, as somebody may be waiting for a message; and not all devices at once. */
+static void retry(struct bt_client *c, uint32_t not_before_ms)
+{
+    c->is_pulling = false;
+    c->is_pull_retry = true;
+    come_again(c, not_before_ms + client_backoff_next(&c->pull_backoff, client_random()));
 }
 
 /* The next stretch of conversations: as many as one request may name positions of. */
@@ -52,10 +60,8 @@ static void ask(struct bt_client *c)
     });
 out:
     bt_free(positions);
-    if (!is_asked && !c->is_closing) {
-        c->is_pulling = false;
-        come_again(c, RETRY_MS);
-    }
+    if (!is_asked && !c->is_closing)
+        retry(c, 0);
 }
 
 void client_pull_start(struct bt_client *c)
@@ -119,8 +125,13 @@ static void finish(struct bt_client *c)
         client_pull_start(c);
         return;
     }
-    c->is_pull_retry = has_unopened(c);
-    come_again(c, c->is_pull_retry ? RETRY_MS : c->compare_ms);
+    if (has_unopened(c)) {
+        retry(c, 0);
+    } else {
+        client_backoff_reset(&c->pull_backoff);
+        c->is_pull_retry = false;
+        come_again(c, c->compare_ms);
+    }
     client_convs_fetch_all(c);
     client_receipts_start(c);
     client_check_synced(c);
@@ -145,7 +156,7 @@ static void next_round(struct bt_client *c, const PullReply *reply)
         log_warn("the server's answers to Pull do not get on");
         c->is_pulling = false;
         c->is_pull_retry = true;
-        come_again(c, RETRY_MS << c->pull_stalls);
+        come_again(c, STALLED_MS << c->pull_stalls);
         c->pull_stalls += c->pull_stalls < MAX_STALLS;
         client_convs_fetch_all(c); /* what they don't bring, History may */
     }
@@ -159,9 +170,7 @@ static void pulled(struct client_call *call, const struct bt_result *r, const vo
         return;
     if (!reply) {
         log_debug("pull: %s %s", bt_status_name(r->status), r->detail);
-        c->is_pulling = false;
-        c->is_pull_retry = true;
-        come_again(c, RETRY_MS);
+        retry(c, r->retry_after_ms);
         return;
     }
     for (size_t n = 0; n < reply->conversations_count && !c->is_closing; n++)

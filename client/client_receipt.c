@@ -1,4 +1,4 @@
-/* client/client_receipt.c: how far the other of a 1:1 chat has got: as pushed, and what was pushed while nobody was here; and how far one's own other devices. */
+/* client/client_receipt.c: how far the other of a 1:1 chat has got: as pushed, and what was pushed while nobody was here; and how far one's own other devices have. */
 #include "client/client_internal.h"
 
 #define LOG_MODULE "client"
@@ -8,46 +8,60 @@ enum { PAGE = 200 };
 
 static void listed(struct client_call *call, const struct bt_result *r, const void *msg);
 
-/* The other of a 1:1 chat. */
-static uint64_t peer_of(const struct bt_client *c, uint64_t hi, uint64_t lo)
+static void raise(struct client_marks *m, uint64_t delivered_seq, uint64_t read_seq)
 {
-    return hi == c->user_id ? lo : hi;
-}
-
-void client_receipt_learn(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq)
-{
-    struct client_conv *conv = lo ? client_conv_find(c, hi, lo) : NULL;
-    if (!conv || c->is_closing || (delivered_seq <= conv->peer_delivered_seq && read_seq <= conv->peer_read_seq))
-        return;
-    if (delivered_seq > conv->peer_delivered_seq)
-        conv->peer_delivered_seq = delivered_seq;
-    if (read_seq > conv->peer_read_seq)
-        conv->peer_read_seq = read_seq;
-    if (c->events.receipt)
-        c->events.receipt(c, client_target_of(c, hi, lo), peer_of(c, hi, lo), conv->peer_delivered_seq, conv->peer_read_seq, c->arg);
+    if (delivered_seq > m->delivered_seq)
+        m->delivered_seq = delivered_seq;
+    if (read_seq > m->read_seq)
+        m->read_seq = read_seq;
 }
 
 /*
- * Another device of ours confirmed it. Its confirmations may have been written by several nodes, whose pushes overtake each
- * other: an older one tells nothing.
+ * Pushes of several nodes overtake each other, and one may have stood in a queue since before this client was made. So that no
+ * mark falls before the application's eyes, it is told what rises above what it was told, and nothing before the
+ * server has said how far the marks are by now: that is never less than what an earlier client was told.
  */
-void client_receipt_own(struct bt_client *c, uint64_t hi, uint64_t lo, uint64_t delivered_seq, uint64_t read_seq)
+static void tell(struct client_conv *conv, enum client_whose whose)
 {
-    struct client_conv *conv = client_conv_get(c, hi, lo);
+    struct bt_client *c = conv->client;
+    const struct client_marks *heard = &conv->heard[whose];
+    struct client_marks *told = &conv->told[whose];
+    uint64_t user_id = whose == CLIENT_OWN ? c->user_id : conv->hi == c->user_id ? conv->lo : conv->hi;
+    if (c->is_closing || !c->events.receipt || !(c->is_listed || conv->are_marks_known) ||
+        (heard->delivered_seq <= told->delivered_seq && heard->read_seq <= told->read_seq))
+        return;
+    raise(told, heard->delivered_seq, heard->read_seq);
+    c->events.receipt(c, client_target_of(c, conv->hi, conv->lo), user_id, told->delivered_seq, told->read_seq, c->arg);
+}
+
+void client_receipt_learn(struct bt_client *c, const ReceiptEvent *e)
+{
+    enum client_whose whose = e->user_id == c->user_id ? CLIENT_OWN : CLIENT_PEERS;
+    struct client_conv *conv;
+    if (whose == CLIENT_PEERS && e->lo == 0) /* in groups, they are asked for */
+        return;
+    conv = client_conv_get(c, e->hi, e->lo);
     if (!conv) /* no memory: later ones say it too */
         return;
-    if (delivered_seq > conv->delivered_seq)
-        conv->delivered_seq = delivered_seq;
-    if (read_seq > conv->read_seq)
-        conv->read_seq = read_seq;
-    if (delivered_seq <= conv->own_delivered_seq && read_seq <= conv->own_read_seq)
+    if (whose == CLIENT_OWN) {
+        if (e->delivered_seq > conv->delivered_seq)
+            conv->delivered_seq = e->delivered_seq;
+        if (e->read_seq > conv->read_seq)
+            conv->read_seq = e->read_seq;
+    }
+    raise(&conv->heard[whose], e->delivered_seq, e->read_seq);
+    tell(conv, whose);
+}
+
+void client_receipt_row(struct client_conv *conv, const Conversation *row)
+{
+    conv->are_marks_known = true;
+    raise(&conv->told[CLIENT_OWN], row->delivered_seq, row->read_seq); /* one's own are news only when another device moves them */
+    tell(conv, CLIENT_OWN);
+    if (conv->lo == 0)
         return;
-    if (delivered_seq > conv->own_delivered_seq)
-        conv->own_delivered_seq = delivered_seq;
-    if (read_seq > conv->own_read_seq)
-        conv->own_read_seq = read_seq;
-    if (c->events.receipt)
-        c->events.receipt(c, client_target_of(c, hi, lo), c->user_id, conv->own_delivered_seq, conv->own_read_seq, c->arg);
+    raise(&conv->heard[CLIENT_PEERS], row->peer_delivered_seq, row->peer_read_seq);
+    tell(conv, CLIENT_PEERS);
 }
 
 static void ask(struct bt_client *c, ConversationKey after)
@@ -63,12 +77,15 @@ static void ask(struct bt_client *c, ConversationKey after)
     });
 }
 
-static bool has_peers(const struct bt_client *c)
+/* From now on a conversation that was not among them has no marks that anybody was told of. */
+static void all_listed(struct bt_client *c)
 {
-    for (size_t n = 0; n < c->convs.count; n++)
+    c->is_listed = true;
+    for (size_t n = 0; n < c->convs.count; n++) {
+        tell(c->convs.rows[n], CLIENT_OWN);
         if (c->convs.rows[n]->lo != 0)
-            return true;
-    return false;
+            tell(c->convs.rows[n], CLIENT_PEERS);
+    }
 }
 
 /* Pull lists only conversations with something new, and marks that rose are nothing new to it. */
@@ -77,8 +94,10 @@ void client_receipts_start(struct bt_client *c)
     if (!c->must_list || c->is_listing || c->is_closing || !c->events.receipt)
         return;
     c->must_list = false;
-    if (has_peers(c))
+    if (c->convs.count > 0)
         ask(c, (ConversationKey){ 0 });
+    else
+        all_listed(c);
 }
 
 void client_receipts_stop(struct bt_client *c)
@@ -101,7 +120,9 @@ static void listed(struct client_call *call, const struct bt_result *r, const vo
     }
     for (size_t n = 0; n < reply->conversations_count && serial == c->pull_serial; n++) {
         const Conversation *row = &reply->conversations[n];
-        client_receipt_learn(c, row->hi, row->lo, row->peer_delivered_seq, row->peer_read_seq);
+        struct client_conv *conv = client_conv_find(c, row->hi, row->lo);
+        if (conv)
+            client_receipt_row(conv, row);
     }
     if (c->is_closing || serial != c->pull_serial)
         return;
@@ -111,6 +132,7 @@ static void listed(struct client_call *call, const struct bt_result *r, const vo
         if (after.hi > c->listed.hi || (after.hi == c->listed.hi && after.lo > c->listed.lo)) /* else it does not get on */
             ask(c, after);
     } else {
+        all_listed(c);
         client_receipts_start(c); /* it connected again meanwhile */
     }
 }

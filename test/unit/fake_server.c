@@ -215,6 +215,12 @@ static void pull(struct fake_server *s, struct rpc_call *call, const struct rpc_
     size_t used = 0;
     PullReply reply = { .conversations = convs };
     s->pulls++;
+    if (s->refuse_pulls > 0) {
+        s->refuse_pulls--;
+        free(rows);
+        rpc_fail(call, BT_EDOWN, NULL);
+        return;
+    }
     if (!decode(call, PullRequest_fields, frame, &req))
         return;
     if (s->pull_stalls) {
@@ -292,11 +298,24 @@ static void list_conversations(struct fake_server *s, struct rpc_call *call, con
         bool is_first = reply.conversations_count == 0 || m->hi < conv.hi || (m->hi == conv.hi && m->lo < conv.lo);
         reply.more |= reply.conversations_count > 0 && (m->hi != conv.hi || m->lo != conv.lo);
         if (is_first)
-            conv = (Conversation){ .hi = m->hi, .lo = m->lo, .head_seq = fake_server_head(s, m->hi, m->lo), .first_seq = 1,
+            conv = (Conversation){ .hi = m->hi, .lo = m->lo, .head_seq = fake_server_head(s, m->hi, m->lo), .first_seq = 1, .delivered_seq = s->delivered_seq,
                                    .peer_delivered_seq = m->lo ? s->peer_seq : 0, .peer_read_seq = m->lo ? s->peer_seq : 0 };
         reply.conversations_count = 1;
     }
-    rpc_reply(call, &reply);
+    if (s->holds_lists && !s->held_list) {
+        s->held_list = call;
+        s->held_row = conv;
+    } else {
+        rpc_reply(call, &reply);
+    }
+}
+
+void fake_server_answer_list(struct fake_server *s)
+{
+    struct rpc_call *call = s->held_list;
+    s->held_list = NULL;
+    s->holds_lists = false;
+    rpc_reply(call, &(ListConversationsReply){ .conversations = &s->held_row, .conversations_count = 1 });
 }
 
 static void directory(struct fake_server *s, struct rpc_call *call)

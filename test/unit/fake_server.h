@@ -39,6 +39,8 @@ struct fake_server {
     uint64_t login_user;           /* whom Login lets in; 0: FAKE_USER */
     bool holds_marks;              /* Mark is answered by fake_server_answer_mark() */
     bool pull_stalls;              /* every answer to Pull brings the first message again, and says that there is more */
+    int refuse_pulls;              /* the next n pulls are answered UNAVAILABLE */
+    bool holds_lists;              /* a list of conversations (of one page) is answered by fake_server_answer_list() */
     uint64_t peer_seq;             /* the other's marks in every 1:1 */
     bool refuses_version;
     bool ignores_pings;
@@ -54,7 +56,8 @@ struct fake_server {
     /* What happened. */
     int hellos, resumes, logins, logouts, pings, pulls, histories, marks, directories, accepts, lists;
     int sends, resends;            /* frames of Send; those with the resend flag */
-    struct rpc_call *held_hello, *held_mark, *ignored[FAKE_MAX_IGNORED];
+    struct rpc_call *held_hello, *held_mark, *held_list, *ignored[FAKE_MAX_IGNORED];
+    Conversation held_row;
     size_t ignored_count;
     uint64_t marked_seq, read_seq; /* of the last Mark */
     int open_links;
@@ -68,6 +71,7 @@ void fake_server_refuse(struct fake_server *s);         /* stop listening, and c
 /* Append a message of a 1:1 with `peer` (or of group `peer`), and push it if asked. Returns its seq. */
 uint64_t fake_server_write(struct fake_server *s, uint64_t peer, bool is_group, uint64_t sender_id, const char *body, bool is_pushed);
 void fake_server_answer_mark(struct fake_server *s);
+void fake_server_answer_list(struct fake_server *s);
 void fake_server_push(struct fake_server *s, uint64_t hi, uint64_t lo, uint64_t seq);  /* again, or late */
 void fake_server_event(struct fake_server *s, uint16_t method, const pb_msgdesc_t *fields, const void *msg);
 uint64_t fake_server_head(const struct fake_server *s, uint64_t hi, uint64_t lo);

@@ -887,7 +887,8 @@ static void own_marks_of_other_devices_are_told_only_when_they_rise(void **state
     d.has_token = d.is_synced_before = true;
     d.positions[20] = 9;
     device_open(&d);
-    WAIT_UNTIL(d.synced == 1);
+    WAIT_UNTIL(d.synced == 1 && server.lists == 1);
+    turn_for(50);
     for (size_t n = 0; n < sizeof marks / sizeof *marks; n++)
         fake_server_event(&server, RPC_ON_RECEIPT, ReceiptEvent_fields,
                           &(ReceiptEvent){ .hi = 20, .user_id = FAKE_USER, .delivered_seq = marks[n][0], .read_seq = marks[n][1] });
@@ -895,6 +896,72 @@ static void own_marks_of_other_devices_are_told_only_when_they_rise(void **state
     assert_int_equal(d.receipts, 3);
     assert_int_equal(d.receipt_user, FAKE_USER);
     assert_int_equal(d.receipt_read_seq, 3);
+    device_close(&d);
+}
+
+/* An earlier client of this device may have been told as much as stands in the list; a push may have been under way since before. */
+static void no_mark_is_told_before_those_that_stand_are_known(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[20] = 1;
+    fake_server_write(&server, 20, true, 9, "in a group", false);
+    server.delivered_seq = 9;
+    server.holds_lists = true;
+    device_open(&d);
+    WAIT_UNTIL(server.held_list != NULL);
+    fake_server_event(&server, RPC_ON_RECEIPT, ReceiptEvent_fields, &(ReceiptEvent){ .hi = 20, .user_id = FAKE_USER, .delivered_seq = 5 });
+    turn_for(50);
+    assert_int_equal(d.receipts, 0);
+    fake_server_answer_list(&server);
+    turn_for(50);
+    assert_int_equal(d.receipts, 0);
+    fake_server_event(&server, RPC_ON_RECEIPT, ReceiptEvent_fields, &(ReceiptEvent){ .hi = 20, .user_id = FAKE_USER, .delivered_seq = 11 });
+    WAIT_UNTIL(d.receipts == 1);
+    assert_int_equal(d.receipt_delivered_seq, 11);
+    device_close(&d);
+}
+
+static void a_mark_that_came_before_the_list_is_told_after_it(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 1;
+    fake_server_write(&server, 9, false, 9, "in a chat", false);
+    server.delivered_seq = 1;
+    server.holds_lists = true;
+    device_open(&d);
+    WAIT_UNTIL(server.held_list != NULL);
+    fake_server_event(&server, RPC_ON_RECEIPT, ReceiptEvent_fields,
+                      &(ReceiptEvent){ .hi = 9, .lo = FAKE_USER, .user_id = 9, .delivered_seq = 1, .read_seq = 1 });
+    turn_for(50);
+    assert_int_equal(d.receipts, 0);
+    fake_server_answer_list(&server);
+    WAIT_UNTIL(d.receipts == 1);
+    assert_int_equal(d.receipt_user, 9);
+    assert_int_equal(d.receipt_read_seq, 1);
+    device_close(&d);
+}
+
+static void a_comparison_that_failed_is_made_again_soon(void **state)
+{
+    struct device d;
+    uint64_t began_ms;
+    (void)state;
+    device_init(&d);
+    d.has_token = d.is_synced_before = true;
+    d.positions[9] = 0;
+    fake_server_write(&server, 9, false, 9, "missed", false);
+    server.refuse_pulls = 3;
+    device_open(&d);
+    began_ms = net_clock_us() / 1000;
+    WAIT_UNTIL(d.seen == 1);
+    assert_int_equal(server.pulls, 4);
+    assert_in_range(net_clock_us() / 1000 - began_ms, 0, 250 + 500 + 1000 + 1000);
     device_close(&d);
 }
 
@@ -1046,6 +1113,9 @@ int main(void)
         TEST(a_server_whose_answers_do_not_get_on_is_asked_more_rarely),
         TEST(receipts_of_the_time_away_are_learnt_once),
         TEST(own_marks_of_other_devices_are_told_only_when_they_rise),
+        TEST(no_mark_is_told_before_those_that_stand_are_known),
+        TEST(a_mark_that_came_before_the_list_is_told_after_it),
+        TEST(a_comparison_that_failed_is_made_again_soon),
         TEST(own_and_others_messages_interleave_in_one_order),
         TEST(confirmations_are_gathered),
         TEST(closing_in_a_callback_ends_it),
