@@ -24,13 +24,18 @@ USERS, RATE = 240, 900
 SHORT_USERS, SHORT_RATE = 60, 300
 SHORT_PAUSE_S = 1.0
 GRACE_S, SHORT_GRACE_S = 5, 15
-# Promised are 5 s and 5 s. Three times that is a violation, wherever this runs; the report says what was slower than promised.
-PROMISED_S, VIOLATION_S = 5, 15
-NODE_KINDS = ["kill", "freeze", "term", "kill_unit", "freeze_unit", "term_unit"]
-PROMISES = [
-    {"kinds": NODE_KINDS, "recovered_within_s": VIOLATION_S},
-    {"kinds": ["rolling"], "failed_sends": 0, "slowest_send_s": VIOLATION_S},
-]
+# Promised: a killed, frozen or ended node holds sends up for 5 s at most, a rolling restart none for longer than that. The short
+# form runs on whatever machine builds this, beside whatever else: there, three times that is a violation.
+PROMISED_S, SHORT_PROMISED_S = 5, 15
+NODE_KINDS = ["kill", "freeze", "term"]
+UNIT_KINDS = ["kill_unit", "freeze_unit", "term_unit"]   # nothing is promised of half of the cluster at once; noted
+
+
+def promises(args):
+    limit_s = PROMISED_S if args.is_whole else SHORT_PROMISED_S
+    return [{"kinds": NODE_KINDS, "recovered_within_s": limit_s}, {"kinds": ["rolling"], "failed_sends": 0, "slowest_send_s": limit_s}]
+
+
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 
@@ -225,7 +230,7 @@ def slow_ones(faults):
     def back_s(f):
         return (f["recovered_us"] - f["begin_us"]) / 1e6
     return [f"{f['kind']} of {f['part']}: sends were back after {back_s(f):.1f} s, promised are {PROMISED_S} s"
-            for f in faults if f["kind"] in NODE_KINDS and f.get("recovered_us") and back_s(f) > PROMISED_S]
+            for f in faults if f["kind"] in [*NODE_KINDS, *UNIT_KINDS] and f.get("recovered_us") and back_s(f) > PROMISED_S]
 
 
 def write_json(directory, name, value):
@@ -262,7 +267,7 @@ def arguments():
 
 def plan_of(args):
     return {"seed": args.seed, "time_s": args.time, "loaded_s": 0, "users": args.users, "rate": args.rate, "commit": commit(),
-            "promises": PROMISES, "short": args.short, "rounds": args.rounds, "grace_s": args.grace_s, "only": args.only, "sanitized": args.sanitized, "binary": os.environ["BYTETALK"],
+            "promises": promises(args), "short": args.short, "rounds": args.rounds, "grace_s": args.grace_s, "only": args.only, "sanitized": args.sanitized, "binary": os.environ["BYTETALK"],
             "machine": f"{os.cpu_count()} cores, {platform.platform()}",
             "versions": {"mariadb": version_of("mariadbd", "--version"), "redis": version_of("redis-server", "--version"),
                          "python": platform.python_version()}}
