@@ -21,6 +21,16 @@ static void try_now(struct rpc_pending *p);
 /* ---- ending ---- */
 
 /*
+ * Refused because of how things stand: they may have stood otherwise for an earlier try. A node that froze between its check of
+ * the rights and the writing goes on where it was.
+ */
+static bool is_refused_now(const struct rpc_pending *p, uint8_t status)
+{
+    return p->info->repeat == RPC_ID &&
+           (status == RPC_STATUS_PERMISSION_DENIED || status == RPC_STATUS_NOT_FOUND || status == RPC_STATUS_FAILED_PRECONDITION);
+}
+
+/*
  * The last of a call: the callback, then the memory. Not inside a call of the owner's. That the last try did nothing says
  * nothing of those before it.
  */
@@ -28,7 +38,7 @@ static void end(struct rpc_pending *p, const struct rpc_reply *reply)
 {
     static const struct rpc_reply unsure = { .err = BT_EUNSURE, .status = RPC_STATUS_UNKNOWN };
 
-    if (p->may_be_done && p->info->repeat != RPC_READ && rpc_status_is_not_done(reply->status))
+    if (p->may_be_done && p->info->repeat != RPC_READ && (rpc_status_is_not_done(reply->status) || is_refused_now(p, reply->status)))
         reply = &unsure;
     p->state = PENDING_IDLE;
     if (reply->err == BT_ETIMEOUT)
