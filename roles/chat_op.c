@@ -103,7 +103,8 @@ struct chat_op *chat_op_new(struct chat *chat, enum chat_op_kind kind, struct rp
     op->row.kind = row_kind;
     op->row.refers_to_seq = refers_to_seq;
     op->row.sender_id = h->caller;
-    op->row.digest = digest_of(op->text, text_len);
+    if (kind != OP_SIGNAL && kind != OP_DROP) /* those are never stored */
+        op->row.digest = digest_of(op->text, text_len);
     rpc_key_of(h->caller, h->target, &op->row.hi, &op->row.lo);
     chat->nops++;
     chat->op_bytes += op->size;
