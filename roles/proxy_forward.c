@@ -9,7 +9,7 @@
 #include "net/mem.h"
 #include "proto/methods.h"
 
-enum { SPARE_MAX = 1024 };
+enum { SPARE_MAX = 8192 }; /* 400 KiB */
 
 struct proxy_forward {
     struct proxy_forward *next; /* proxy->spare */

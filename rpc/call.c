@@ -10,7 +10,7 @@
 #include "rpc/link_internal.h"
 
 enum {
-    SPARE_MAX = 4096,   /* calls kept for reuse */
+    SPARE_MAX = 16384,  /* calls kept for reuse: 2 MiB */
     DETAIL_MAX = 256,
     REPLY_ON_STACK = 2048,
 };

@@ -6,7 +6,7 @@
 #include "rpc/rpc_internal.h"
 
 enum {
-    SPARE_MAX = 4096,
+    SPARE_MAX = 8192,
     PAYLOAD_KEPT = 1024,    /* a spare one keeps a buffer of up to that */
 };
 
