@@ -2,7 +2,6 @@
 #include "rpc/frame.h"
 
 #include <assert.h>
-#include <stdbool.h>
 
 static void put16(uint8_t *p, uint16_t v)
 {
@@ -72,6 +71,11 @@ static bool header_is_known(const struct rpc_header *h, uint8_t allowed_flags)
 {
     uint8_t fitting = h->kind == RPC_REQUEST ? RPC_FLAG_RESEND : h->kind == RPC_REPLY ? RPC_FLAG_PUSHED : 0;
     return h->kind >= RPC_REQUEST && h->kind <= RPC_CANCEL && (h->flags & ~(allowed_flags & fitting)) == 0;
+}
+
+bool rpc_header_is_allowed(const struct rpc_header *h, uint32_t max_frame_bytes, uint8_t allowed_flags)
+{
+    return h->length >= RPC_HEADER_SIZE - RPC_LENGTH_SIZE && h->length <= max_frame_bytes && header_is_known(h, allowed_flags);
 }
 
 enum bt_err rpc_frame_take(const uint8_t *data, size_t len, uint32_t max_frame_bytes, uint8_t allowed_flags,

@@ -4,6 +4,7 @@
 #ifndef BT_RPC_FRAME_H
 #define BT_RPC_FRAME_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,9 @@ struct rpc_frame {
     const uint8_t *payload;
     size_t len;
 };
+
+/* Whether a frame of this header may come: its length, kind and flags; what rpc_frame_take() checks. */
+bool rpc_header_is_allowed(const struct rpc_header *h, uint32_t max_frame_bytes, uint8_t allowed_flags);
 
 void rpc_header_encode(const struct rpc_header *h, uint8_t out[RPC_HEADER_SIZE]);
 

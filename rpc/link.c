@@ -20,6 +20,13 @@ struct rpc_link *rpc_link_new(struct net_loop *loop, const struct rpc_link_ops *
     return l;
 }
 
+uint32_t rpc_link_age_ms(struct rpc_link *l)
+{
+    uint32_t age_ms = l->paused_ms == 0 ? 0 : (uint32_t)net_now_ms(l->loop) - l->paused_ms;
+    l->paused_ms = 0;
+    return age_ms;
+}
+
 static void take_frame(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms)
 {
     switch ((enum rpc_kind)frame->h.kind) {
@@ -39,16 +46,27 @@ static void take_frame(struct rpc_link *l, const struct rpc_frame *frame, uint32
     }
 }
 
-size_t rpc_link_input(struct rpc_link *l, const uint8_t *data, size_t len)
+void rpc_link_take(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms)
 {
-    /* What waited here while reading was stopped has used up that much of its time. */
-    uint32_t age_ms = l->paused_ms == 0 ? 0 : (uint32_t)net_now_ms(l->loop) - l->paused_ms;
+    if (rpc_header_is_allowed(&frame->h, l->limits->max_frame_bytes, l->limits->allowed_flags))
+        take_frame(l, frame, age_ms);
+    else
+        rpc_link_fail(l, BT_EPROTO);
+}
+
+/* ---- over a connection ---- */
+
+/* Take frames apart; returns how many bytes were used. */
+static size_t conn_bytes(struct net_conn *c, const uint8_t *data, size_t len, void *arg)
+{
+    struct rpc_link *l = arg;
     size_t at = 0;
 
-    if (l->paused || l->is_closing)
+    (void)c;
+    if (!rpc_link_reads(l))
         return 0;
-    l->paused_ms = 0;
-    while (at < len && !l->is_closing && !l->paused) {
+    uint32_t age_ms = rpc_link_age_ms(l);
+    while (at < len && rpc_link_reads(l)) {
         struct rpc_frame frame;
         size_t used, need;
         enum bt_err err = rpc_frame_take(data + at, len - at, l->limits->max_frame_bytes, l->limits->allowed_flags, &frame, &used, &need);
@@ -62,6 +80,12 @@ size_t rpc_link_input(struct rpc_link *l, const uint8_t *data, size_t len)
         take_frame(l, &frame, age_ms);
     }
     return at;
+}
+
+static void conn_opened(struct net_conn *c, void *arg)
+{
+    (void)c;
+    ((struct rpc_link *)arg)->was_opened = true;
 }
 
 void rpc_link_drained(struct rpc_link *l)
@@ -100,20 +124,6 @@ void rpc_link_gone(struct rpc_link *l, enum bt_err why)
         rpc_pair_free(l);
     bt_free(l);
     rpc_calls_unref();
-}
-
-/* ---- over a connection ---- */
-
-static size_t conn_bytes(struct net_conn *c, const uint8_t *data, size_t len, void *arg)
-{
-    (void)c;
-    return rpc_link_input(arg, data, len);
-}
-
-static void conn_opened(struct net_conn *c, void *arg)
-{
-    (void)c;
-    ((struct rpc_link *)arg)->was_opened = true;
 }
 
 static void conn_drained(struct net_conn *c, void *arg)
@@ -163,9 +173,12 @@ enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t t
 
 /* ---- out ---- */
 
-static enum bt_err conn_write(struct rpc_link *l, const void *head, size_t head_len, const void *a, size_t a_len, const void *b, size_t b_len)
+static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, const void *a, size_t a_len, const void *b, size_t b_len)
 {
-    enum bt_err err = net_conn_write2(l->conn, head, head_len, a, a_len);
+    uint8_t head[RPC_HEADER_SIZE];
+
+    rpc_header_encode(h, head);
+    enum bt_err err = net_conn_write2(l->conn, head, sizeof head, a, a_len);
     if (err != BT_OK || b_len == 0)
         return err;
     err = net_conn_write_last(l->conn, b, b_len);
@@ -178,7 +191,6 @@ static enum bt_err conn_write(struct rpc_link *l, const void *head, size_t head_
 enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
                            const void *b, size_t b_len, bool is_forced)
 {
-    uint8_t head[RPC_HEADER_SIZE];
     struct rpc_header copy = *h;
     uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
     size_t room = max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
@@ -189,11 +201,9 @@ enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum 
         return BT_EINVAL;
     copy.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + a_len + b_len);
     copy.kind = (uint8_t)kind;
-    rpc_header_encode(&copy, head);
-    enum bt_err err = l->conn ? conn_write(l, head, sizeof head, a, a_len, b, b_len)
-                              : rpc_pair_write(l, head, sizeof head, a, a_len, b, b_len, is_forced);
+    enum bt_err err = l->conn ? conn_write(l, &copy, a, a_len, b, b_len) : rpc_pair_write(l, &copy, a, a_len, b, b_len, is_forced);
     if (err == BT_OK)
-        l->written += sizeof head + a_len + b_len;
+        l->written += RPC_HEADER_SIZE + a_len + b_len;
     else if (err == BT_EBUSY)
         l->was_refused = true;
     return err;

@@ -58,8 +58,17 @@ enum rpc_out_state { RPC_OUT_IDLE, RPC_OUT_OPEN, RPC_OUT_FAILED };
 
 struct rpc_link *rpc_link_new(struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg);
 
-/* Take frames apart; returns how many bytes were used. */
-size_t rpc_link_input(struct rpc_link *l, const uint8_t *data, size_t len);
+/* Whether frames are taken now. */
+static inline bool rpc_link_reads(const struct rpc_link *l)
+{
+    return !l->paused && !l->is_closing;
+}
+
+/* For how long what is taken next has waited while reading was stopped; asked once before a run of frames. */
+uint32_t rpc_link_age_ms(struct rpc_link *l);
+
+/* A frame came, and is lent; only while rpc_link_reads(). One that may not come closes the link. */
+void rpc_link_take(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms);
 
 /* The transport's output fell below its low mark. */
 void rpc_link_drained(struct rpc_link *l);
@@ -91,7 +100,8 @@ void rpc_calls_unref(void);
 
 /* ---- link_pair.c ---- */
 
-enum bt_err rpc_pair_write(struct rpc_link *l, const void *head, size_t head_len, const void *a, size_t a_len, const void *b, size_t b_len, bool is_forced);
+/* h is whole: length and kind are set. */
+enum bt_err rpc_pair_write(struct rpc_link *l, const struct rpc_header *h, const void *a, size_t a_len, const void *b, size_t b_len, bool is_forced);
 size_t rpc_pair_queued(const struct rpc_link *l);
 void rpc_pair_resumed(struct rpc_link *l);
 void rpc_pair_close(struct rpc_link *l, enum bt_err why);
