@@ -185,7 +185,7 @@ static void that_the_last_try_did_nothing_is_no_word_on_an_earlier_one(void **st
         enum bt_err last, told;
     } cases[] = {
         { RPC_CHAT_SEND, BT_EBUSY, BT_EUNSURE },
-        { RPC_CHAT_EDIT, BT_EDENIED, BT_EUNSURE },    /* the rights were others before */
+        { RPC_CHAT_SEND, BT_EDENIED, BT_EUNSURE },    /* the rights were others before */
         { RPC_CHAT_SEND, BT_EEXIST, BT_EEXIST },
         { RPC_USER_UPDATE_PROFILE, BT_EDOWN, BT_EUNSURE },
         { RPC_USER_GET_PROFILE, BT_EBUSY, BT_EBUSY }, /* reading does nothing anyway */
