@@ -5,8 +5,9 @@
 #include "net/net_internal.h"
 
 enum {
-    SMALL_CAP = NET_CHUNK_SMALL - sizeof(struct net_chunk),
-    LARGE_CAP = NET_CHUNK_LARGE - sizeof(struct net_chunk),
+    OVERHEAD = sizeof(struct net_chunk) + sizeof(uv_write_t),
+    SMALL_CAP = NET_CHUNK_SMALL - OVERHEAD,
+    LARGE_CAP = NET_CHUNK_LARGE - OVERHEAD,
     SMALL_POOL_MAX = 256,            /* 1 MiB of each at most */
     LARGE_POOL_MAX = 16,
     LARGE_FROM = 4 * NET_CHUNK_SMALL /* a connection with this much waiting gets large chunks */
@@ -39,9 +40,10 @@ static struct net_chunk *chunk_new(struct net_loop *loop, size_t want, size_t qu
         chunk = NULL;
     }
     if (!chunk) {
-        if (cap > UINT32_MAX - sizeof *chunk)
+        if (cap > UINT32_MAX - OVERHEAD - 7)
             return NULL;
-        chunk = bt_malloc(sizeof *chunk + cap);
+        cap = (cap + 7) & ~(size_t)7;
+        chunk = bt_malloc(OVERHEAD + cap);
         if (!chunk)
             return NULL;
     }

@@ -7,9 +7,9 @@
 #include "net/mem.h"
 #include "net/net_internal.h"
 
-struct net_conn *net_conn_new(struct net_loop *loop, const struct sockaddr_storage *peer, bool is_server)
+struct net_conn *net_conn_new(struct net_loop *loop, const struct sockaddr_storage *peer, bool is_server, size_t room)
 {
-    struct net_conn *c = bt_calloc(1, sizeof *c);
+    struct net_conn *c = bt_calloc(1, sizeof *c + room);
 
     if (!c)
         return NULL;
@@ -18,7 +18,7 @@ struct net_conn *net_conn_new(struct net_loop *loop, const struct sockaddr_stora
     net_address_split(peer, c->peer_ip, &c->peer_port);
     c->id = ++loop->next_conn_id;
     c->is_server = is_server;
-    c->last_read_ms = net_now_ms(loop);
+    net_conn_note_read(c);
     return c;
 }
 
@@ -27,16 +27,16 @@ static void conn_closed(uv_handle_t *handle)
     struct net_conn *c = (struct net_conn *)handle;
 
     if (c->ops)
-        c->ops->closed(c, (enum bt_err)c->why, c->arg);
+        c->ops->closed(c, (enum bt_err)c->why, c->tcp.data);
     net_stack_free(c);
     bt_free(c->tail);
     bt_free(c->wait);
     bt_free(c);
 }
 
-struct net_conn *net_conn_adopt(struct net_loop *loop, int fd, const struct sockaddr_storage *peer)
+struct net_conn *net_conn_adopt(struct net_loop *loop, int fd, const struct sockaddr_storage *peer, size_t room)
 {
-    struct net_conn *c = net_conn_new(loop, peer, true);
+    struct net_conn *c = net_conn_new(loop, peer, true, room);
 
     if (c && uv_tcp_open(&c->tcp, fd) == 0)
         return c;
@@ -81,13 +81,13 @@ static void conn_dialled(uv_connect_t *req, int status)
         bt_free(c->wait);
         c->wait = NULL;
     }
-    c->last_read_ms = net_now_ms(net_loop_of(c));
+    net_conn_note_read(c);
     conn_begin(c);
     if (c->is_closing)
         return;
     net_conn_mark(c); /* what was written meanwhile */
     if (c->ops->opened && !c->is_finishing)
-        c->ops->opened(c, c->arg);
+        c->ops->opened(c, c->tcp.data);
 }
 
 enum bt_err net_dial(struct net_loop *loop, const char *address, uint32_t timeout_ms, const struct net_conn_ops *ops,
@@ -98,7 +98,7 @@ enum bt_err net_dial(struct net_loop *loop, const char *address, uint32_t timeou
 
     if (net_address_parse(address, &peer) != BT_OK)
         return BT_EINVAL;
-    c = net_conn_new(loop, &peer, false);
+    c = net_conn_new(loop, &peer, false, 0);
     if (!c)
         return BT_ENOMEM;
     c->wait = bt_calloc(1, sizeof *c->wait);
@@ -108,7 +108,7 @@ enum bt_err net_dial(struct net_loop *loop, const char *address, uint32_t timeou
     }
     c->ops = ops;
     c->limits = limits;
-    c->arg = arg;
+    c->tcp.data = arg;
     c->is_dialling = true;
     net_timer_start(loop, &c->wait->timer, timeout_ms, conn_waited_out, c);
     if (uv_tcp_connect(&c->wait->connect, &c->tcp, (const struct sockaddr *)&peer, conn_dialled) != 0)
@@ -122,7 +122,7 @@ void net_conn_start(struct net_conn *c, const struct net_conn_ops *ops, const st
     assert(!c->ops);
     c->ops = ops;
     c->limits = limits;
-    c->arg = arg;
+    c->tcp.data = arg;
     if (!c->is_closing)
         conn_begin(c);
 }
@@ -139,6 +139,7 @@ void net_conn_fail(struct net_conn *c, enum bt_err why)
     if (c->wait)
         net_timer_stop(loop, &c->wait->timer);
     net_chain_drop(loop, &c->out);
+    net_cast_drop(c);
     c->queued = 0;
     uv_close((uv_handle_t *)&c->tcp, conn_closed); /* input that is lent right now stays until then */
 }
@@ -174,7 +175,9 @@ uint32_t net_conn_id(const struct net_conn *c)
 
 uint64_t net_conn_last_read_ms(const struct net_conn *c)
 {
-    return c->last_read_ms;
+    uint64_t now_ms = net_now_ms(net_loop_of(c));
+
+    return now_ms - (uint32_t)((uint32_t)now_ms - c->last_read_ms);
 }
 
 void net_conn_set_limits(struct net_conn *c, const struct net_conn_limits *limits)
@@ -203,5 +206,10 @@ struct net_loop *net_conn_loop(const struct net_conn *c)
 
 void *net_conn_arg(const struct net_conn *c)
 {
-    return c->arg;
+    return c->tcp.data;
+}
+
+void *net_conn_room(struct net_conn *c)
+{
+    return c->room;
 }

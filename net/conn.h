@@ -55,6 +55,13 @@ struct net_conn_limits {
 typedef void net_accept_cb(struct net_conn *c, void *arg);
 enum bt_err net_listen(struct net_loop *loop, const char *address, net_accept_cb *cb, void *arg, struct net_listener **out);
 const char *net_listener_address(const struct net_listener *l); /* numeric, with the true port; lent as long as l lives */
+/*
+ * Connections that are accepted from now on come with `size` bytes, zeroed, for whoever takes them over: net_conn_room(). They are part
+ * of the connection's own memory, so that what belongs together is one piece; they go with it, after ops->closed. A multiple of 8.
+ */
+void net_listener_reserve(struct net_listener *l, size_t size);
+void *net_conn_room(struct net_conn *c);
+
 void net_listener_close(struct net_listener *l);                /* at once no more accepts; frees itself; connections stay */
 
 /*
@@ -77,6 +84,22 @@ enum bt_err net_conn_write2(struct net_conn *c, const void *head, size_t head_le
 
 /* The same, past the limit: for the one last frame that says why a connection is closed. */
 enum bt_err net_conn_write_last(struct net_conn *c, const void *data, size_t len);
+
+/*
+ * The same bytes to many connections. net_cast_begin() keeps head + body once, for this turn, as long as there is room for it; a
+ * connection that has nothing else to write then only notes which part of what was kept is for it, and a run of casts that all get is
+ * written from there. Where that is not so they are copied, as by net_conn_write2(), whose errors these are. head and body are lent
+ * until the last net_conn_cast(), on connections of the same loop, within one call from the loop.
+ */
+struct net_cast {
+    struct net_loop *loop;
+    const void *head, *body;
+    uint32_t head_len, body_len;
+    uint32_t at;             /* among what the loop keeps, if is_kept */
+    bool is_kept;
+};
+void net_cast_begin(struct net_cast *cast, struct net_loop *loop, const void *head, uint32_t head_len, const void *body, uint32_t body_len);
+enum bt_err net_conn_cast(struct net_conn *c, const struct net_cast *cast);
 
 /* Other limits from now on; borrowed as long as c lives. */
 void net_conn_set_limits(struct net_conn *c, const struct net_conn_limits *limits);

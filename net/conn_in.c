@@ -69,7 +69,7 @@ static void tail_consume(struct net_conn *c, size_t len)
 /* Lend bytes to the framer. *used_out: how many it consumed. BT_ECLOSING: it closed the connection, touch nothing more. */
 static enum bt_err lend(struct net_conn *c, const uint8_t *data, size_t len, size_t *used_out)
 {
-    *used_out = c->ops->bytes(c, data, len, c->arg);
+    *used_out = c->ops->bytes(c, data, len, c->tcp.data);
     assert(*used_out <= len);
     return c->is_closing || c->is_finishing ? BT_ECLOSING : BT_OK;
 }
@@ -189,7 +189,7 @@ static void read_done(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
     if (c->is_finishing)
         return; /* read only to find the end */
-    c->last_read_ms = net_now_ms(net_loop_of(c));
+    net_conn_note_read(c);
     if (c->stack)
         err = c->stack->bottom->ops->in(c->stack->bottom, data, (size_t)n);
     else

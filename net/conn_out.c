@@ -8,7 +8,7 @@ enum {
 
 size_t net_conn_queued(const struct net_conn *c)
 {
-    return c->queued + uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
+    return c->is_writing ? c->queued + uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) : c->queued;
 }
 
 void net_conn_mark(struct net_conn *c)
@@ -17,8 +17,9 @@ void net_conn_mark(struct net_conn *c)
 
     if (c->link.next || c->is_closing)
         return; /* from to_show it gets here by itself */
+    if (net_link_is_empty(&loop->to_flush)) /* else it was aroused already */
+        net_loop_arouse(loop);
     net_link_add(&loop->to_flush, &c->link);
-    net_loop_arouse(loop);
 }
 
 static enum bt_err queue(struct net_conn *c, struct net_chain *chain, const void *head, size_t head_len,
@@ -28,6 +29,8 @@ static enum bt_err queue(struct net_conn *c, struct net_chain *chain, const void
 
     if (head_len > UINT32_MAX - c->queued || body_len > UINT32_MAX - c->queued - head_len)
         return BT_EBUSY;
+    if (c->is_casting && (err = net_cast_copy(c)) != BT_OK)
+        return err;
     err = net_chain_add(net_loop_of(c), chain, c->queued, head, head_len, body, body_len);
     if (err != BT_OK)
         return err;
@@ -43,14 +46,21 @@ enum bt_err net_conn_wire(struct net_conn *c, const void *data, size_t len)
     return queue(c, &c->out, data, len, NULL, 0);
 }
 
-static enum bt_err conn_write(struct net_conn *c, bool is_last, const void *head, size_t head_len, const void *body,
-                              size_t body_len)
+enum bt_err net_conn_write_check(const struct net_conn *c)
 {
     if (c->is_closing || c->is_finishing)
         return BT_ECLOSING;
+    return net_conn_queued(c) > c->limits->out_high_bytes ? BT_EBUSY : BT_OK;
+}
+
+static enum bt_err conn_write(struct net_conn *c, bool is_last, const void *head, size_t head_len, const void *body,
+                              size_t body_len)
+{
+    enum bt_err err = net_conn_write_check(c);
+
+    if (err != BT_OK && !(is_last && err == BT_EBUSY))
+        return err;
     assert(c->ops); /* accepted, not started yet */
-    if (!is_last && net_conn_queued(c) > c->limits->out_high_bytes)
-        return BT_EBUSY;
     return queue(c, c->stack ? &c->stack->plain : &c->out, head, head_len, body, body_len);
 }
 
@@ -91,7 +101,7 @@ static bool pass_layers(struct net_conn *c)
 
 static void held_done(uv_write_t *req, int status)
 {
-    struct net_chunk *chunk = container_of(req, struct net_chunk, req), *next;
+    struct net_chunk *chunk = req->data, *next;
     struct net_conn *c = chunk->conn;
 
     for (; chunk; chunk = next) {
@@ -126,7 +136,8 @@ static void hold(struct net_conn *c)
     }
     held.first->conn = c;
     c->queued -= (uint32_t)bytes;
-    if (uv_write(&held.first->req, (uv_stream_t *)&c->tcp, bufs, n, held_done) == 0) {
+    net_chunk_req(held.first)->data = held.first;
+    if (uv_write(net_chunk_req(held.first), (uv_stream_t *)&c->tcp, bufs, n, held_done) == 0) {
         c->is_writing = true;
         return;
     }
@@ -134,10 +145,37 @@ static void hold(struct net_conn *c)
     net_conn_fail(c, BT_EDOWN);
 }
 
+/* From where it is kept. What the kernel does not take becomes the connection's own, since what is kept goes with the turn. */
+static void write_cast(struct net_conn *c)
+{
+    struct net_loop *loop = net_loop_of(c);
+    uv_buf_t buf = uv_buf_init((char *)loop->casts + c->cast_at, c->cast_len);
+    int written = uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+
+    loop->writes++;
+    if (written == UV_EAGAIN)
+        written = 0;
+    if (written < 0) {
+        net_conn_fail(c, BT_EDOWN);
+        return;
+    }
+    c->cast_at += (uint32_t)written;
+    c->cast_len -= (uint32_t)written;
+    c->queued -= (uint32_t)written;
+    if (c->cast_len == 0)
+        net_cast_drop(c);
+    else if (net_cast_copy(c) != BT_OK)
+        net_conn_fail(c, BT_ENOMEM);
+    else
+        hold(c);
+}
+
 static void write_out(struct net_conn *c)
 {
     struct net_loop *loop = net_loop_of(c);
 
+    if (c->is_casting)
+        write_cast(c);
     while (c->out.first && !c->is_writing) {
         uv_buf_t bufs[BUFS_PER_WRITE];
         size_t bytes;
@@ -195,7 +233,7 @@ static void flush(struct net_conn *c)
     if (!c->is_closing && c->is_over_low && net_conn_queued(c) <= c->limits->out_low_bytes) {
         c->is_over_low = false;
         if (c->ops->drained && !c->is_finishing)
-            c->ops->drained(c, c->arg);
+            c->ops->drained(c, c->tcp.data);
     }
     if (!c->is_closing && c->is_finishing && !c->is_writing && net_conn_queued(c) == 0)
         end_output(c);
@@ -211,7 +249,9 @@ void net_conn_flush_all(struct net_loop *loop)
     while (!net_link_is_empty(&loop->flushing)) {
         struct net_conn *c = container_of(loop->flushing.next, struct net_conn, link);
 
+        __builtin_prefetch(c->link.next);
         net_link_remove(&c->link);
         flush(c);
     }
+    net_cast_turn(loop);
 }

@@ -22,6 +22,7 @@ struct net_listener {
     bool is_closing;
     net_accept_cb *cb;
     void *arg;
+    size_t room;
     char address[64];
 };
 
@@ -69,7 +70,7 @@ static bool listener_accept_one(struct net_listener *l)
         }
         return true; /* this one connection failed before it was ours */
     }
-    c = net_conn_adopt(loop_of(l), fd, &peer);
+    c = net_conn_adopt(loop_of(l), fd, &peer, l->room);
     if (!c) {
         listener_pause(l, strerror(ENOMEM));
         return false;
@@ -177,6 +178,12 @@ fail_socket:
 const char *net_listener_address(const struct net_listener *l)
 {
     return l->address;
+}
+
+void net_listener_reserve(struct net_listener *l, size_t size)
+{
+    assert(size % sizeof(uint64_t) == 0);
+    l->room = size;
 }
 
 static void listener_closed(uv_handle_t *handle)

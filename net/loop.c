@@ -158,6 +158,7 @@ void net_loop_free(struct net_loop *loop)
     assert(busy == 0);
     (void)busy;
     net_chunk_pool_free(loop);
+    bt_free(loop->casts);
     bt_free(loop);
 }
 

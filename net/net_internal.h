@@ -27,6 +27,7 @@ enum {
     NET_LISTEN_BACKLOG = 4096,
     NET_CHUNK_SMALL = 4 * 1024,   /* sizes of output buffers, their header included */
     NET_CHUNK_LARGE = 64 * 1024,
+    NET_CAST_ROOM = 256 * 1024,   /* what is cast in one turn is kept up to this */
     NET_WHEEL_BITS = 6,
     NET_WHEEL_SLOTS = 1 << NET_WHEEL_BITS,
     NET_WHEEL_LEVELS = 7,
@@ -47,14 +48,19 @@ struct net_wheel {
     struct net_timer expired;                                  /* list head: taken out of a slot, about to be looked at */
 };
 
-/* A piece of output. */
+/* A piece of output. Behind the data stands a uv_write_t, so that handing output to libuv needs no memory. */
 struct net_chunk {
     struct net_chunk *next;
     struct net_conn *conn;       /* set on the first of those that libuv holds */
-    uint32_t cap, start, len;    /* data[start], len bytes of it, waits */
-    uv_write_t req;              /* here, so that handing output to libuv needs no memory */
+    uint32_t cap, start, len;    /* data[start], len bytes of it, waits; cap: a multiple of 8 */
+    uint32_t unused;
     uint8_t data[];
 };
+_Static_assert(sizeof(struct net_chunk) % 8 == 0, "its data is aligned as its write request is");
+static inline uv_write_t *net_chunk_req(struct net_chunk *chunk)
+{
+    return (uv_write_t *)(void *)(chunk->data + chunk->cap);
+}
 struct net_chain {
     struct net_chunk *first, *last; /* NULL, NULL: empty */
 };
@@ -74,6 +80,9 @@ struct net_loop {
     struct net_chunk *small_pool, *large_pool;
     uint32_t small_pooled, large_pooled;
     uint32_t next_conn_id;
+    uint8_t *casts;              /* NET_CAST_ROOM bytes; NULL: nothing was cast yet */
+    uint32_t casts_len;          /* kept in this turn */
+    uint32_t cast_users;         /* connections that have a part of it to write */
     uint32_t works_open;
     uint64_t writes;             /* system calls that wrote output */
     const uv_handle_t *reader;   /* who got the read buffer last in this turn */
@@ -100,19 +109,14 @@ struct net_stack {
     struct net_chain plain; /* output that has yet to go down through the layers */
 };
 
+/* What each push touches stands together at the end, next to what the owner keeps in the connection's room. */
 struct net_conn {
-    uv_tcp_t tcp; /* first: handle and connection convert by a cast */
+    uv_tcp_t tcp; /* first: handle and connection convert by a cast; its `data` is the owner's arg */
     const struct net_conn_ops *ops;       /* NULL: accepted and not started */
-    const struct net_conn_limits *limits;
-    void *arg;
-    struct net_stack *stack;     /* NULL: no layers */
     struct net_tail *tail;       /* NULL: nothing is kept */
     struct net_conn_wait *wait;  /* NULL: neither dialling nor finishing */
-    struct net_chain out;        /* bytes for the wire */
-    struct net_link link;        /* on loop->to_show, to_flush or flushing */
-    uint64_t last_read_ms;
+    uint32_t last_read_ms;       /* the low half of net_now_ms() */
     uint32_t id;
-    uint32_t queued;             /* bytes in stack->plain and out; what libuv holds is not in it */
     uint8_t peer_ip[16];         /* IPv4 as a mapped address */
     uint16_t peer_port;
     uint8_t why;                 /* enum bt_err, for ops->closed */
@@ -123,18 +127,32 @@ struct net_conn {
     bool must_show : 1;          /* kept input waits for to_show, ahead of any new input */
     bool is_over_low : 1;        /* ops->drained is owed */
     bool is_writing : 1;         /* libuv holds output */
+    bool is_casting : 1;
     bool is_finishing : 1;
     bool is_farewell_sent : 1;   /* the layers' finish was called */
     bool is_shutting : 1;        /* uv_shutdown() was called: all output has reached the kernel */
     bool is_shut : 1;
     bool is_eof : 1;             /* the peer's end was seen */
     bool is_closing : 1;
+    uint32_t queued;             /* bytes in stack->plain, out and the part of casts; what libuv holds is not in it */
+    uint32_t cast_at, cast_len;  /* is_casting: this part of loop->casts is for the wire, and `out` is empty */
+    struct net_stack *stack;     /* NULL: no layers */
+    const struct net_conn_limits *limits;
+    struct net_chain out;        /* bytes for the wire */
+    struct net_link link;        /* on loop->to_show, to_flush or flushing */
+    uint64_t room[];             /* net_listener_reserve() */
 };
-_Static_assert(sizeof(struct net_conn) <= 380, "an idle connection must stay small");
+_Static_assert(offsetof(struct net_conn, room) == sizeof(struct net_conn) && sizeof(struct net_conn) <= 368, "an idle connection must stay small");
 
 static inline struct net_loop *net_loop_of(const struct net_conn *c)
 {
     return c->tcp.loop->data;
+}
+
+/* net_conn_last_read_ms() has the low half of a time that lies less than 49 days back. */
+static inline void net_conn_note_read(struct net_conn *c)
+{
+    c->last_read_ms = (uint32_t)net_now_ms(net_loop_of(c));
 }
 
 /* loop.c: keep the next poll from blocking, and the loop from ending, until the prepare phase has run. */
@@ -180,8 +198,8 @@ void net_chain_drop(struct net_loop *loop, struct net_chain *chain);
 unsigned net_chain_bufs(const struct net_chain *chain, uv_buf_t *bufs, unsigned max, size_t *bytes_out);
 
 /* conn.c */
-struct net_conn *net_conn_new(struct net_loop *loop, const struct sockaddr_storage *peer, bool is_server);
-struct net_conn *net_conn_adopt(struct net_loop *loop, int fd, const struct sockaddr_storage *peer); /* takes fd; NULL: no memory */
+struct net_conn *net_conn_new(struct net_loop *loop, const struct sockaddr_storage *peer, bool is_server, size_t room);
+struct net_conn *net_conn_adopt(struct net_loop *loop, int fd, const struct sockaddr_storage *peer, size_t room); /* takes fd; NULL: no memory */
 
 /* conn_in.c: from the socket to ops->bytes */
 void net_conn_read_sync(struct net_conn *c);                                        /* make libuv read, or not, as the state asks */
@@ -191,7 +209,13 @@ void net_conn_show_all(struct net_loop *loop);                                  
 /* conn_out.c: from net_conn_write() to the socket */
 void net_conn_mark(struct net_conn *c);                                             /* have it flushed in this turn's prepare phase */
 enum bt_err net_conn_wire(struct net_conn *c, const void *data, size_t len);        /* bytes out of the bottom layer */
+enum bt_err net_conn_write_check(const struct net_conn *c);                         /* BT_OK: it takes output */
 void net_conn_flush_all(struct net_loop *loop);
+
+/* cast.c: bytes that are kept once for many connections */
+enum bt_err net_cast_copy(struct net_conn *c); /* its part becomes its own output; BT_ENOMEM: nothing was done */
+void net_cast_drop(struct net_conn *c);        /* its part is written, or nobody's any more */
+void net_cast_turn(struct net_loop *loop);     /* all is written: room again */
 
 /* layer.c */
 enum bt_err net_stack_open(struct net_conn *c);

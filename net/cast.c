@@ -1,0 +1,86 @@
+/*
+ * net/cast.c: the same bytes to many connections, kept once.
+ *
+ * What is cast in a turn stands in one buffer of the loop's, one cast behind the other. Those who all get the same casts, as the members
+ * of a group do, each have one part of it to write; to get one more is to have a longer part. A connection that has anything else to
+ * write, now or later in the turn, gets a copy in its own output instead. Each writes its part at the end of the turn, or copies what
+ * is left of it, so that the buffer is free for the next turn.
+ */
+#include <string.h>
+
+#include "net/mem.h"
+#include "net/net_internal.h"
+
+void net_cast_begin(struct net_cast *cast, struct net_loop *loop, const void *head, uint32_t head_len, const void *body, uint32_t body_len)
+{
+    uint64_t len = (uint64_t)head_len + body_len;
+
+    *cast = (struct net_cast){ .loop = loop, .head = head, .body = body, .head_len = head_len, .body_len = body_len };
+    if (!loop->casts)
+        loop->casts = bt_malloc(NET_CAST_ROOM);
+    if (!loop->casts || len > NET_CAST_ROOM - loop->casts_len)
+        return; /* each gets a copy */
+    cast->at = loop->casts_len;
+    cast->is_kept = true;
+    memcpy(loop->casts + cast->at, head, head_len);
+    if (body_len > 0)
+        memcpy(loop->casts + cast->at + head_len, body, body_len);
+    loop->casts_len += (uint32_t)len;
+}
+
+/* Its part is what was cast just before, or it has none and nothing else. */
+static bool can_take(const struct net_conn *c, const struct net_cast *cast)
+{
+    if (c->is_casting)
+        return c->cast_at + c->cast_len == cast->at;
+    return !c->out.first && !c->stack && !c->is_writing && !c->is_dialling;
+}
+
+enum bt_err net_conn_cast(struct net_conn *c, const struct net_cast *cast)
+{
+    uint32_t len = cast->head_len + cast->body_len;
+
+    if (!cast->is_kept || !can_take(c, cast))
+        return net_conn_write2(c, cast->head, cast->head_len, cast->body, cast->body_len);
+    enum bt_err err = net_conn_write_check(c);
+    if (err != BT_OK)
+        return err;
+    if (!c->is_casting) {
+        c->is_casting = true;
+        c->cast_at = cast->at;
+        cast->loop->cast_users++;
+    }
+    c->cast_len += len;
+    c->queued += len;
+    if (c->queued > c->limits->out_low_bytes)
+        c->is_over_low = true;
+    if (!c->link.next)
+        net_conn_mark(c);
+    return BT_OK;
+}
+
+void net_cast_drop(struct net_conn *c)
+{
+    if (!c->is_casting)
+        return;
+    c->is_casting = false;
+    c->cast_len = 0;
+    net_loop_of(c)->cast_users--;
+}
+
+enum bt_err net_cast_copy(struct net_conn *c)
+{
+    struct net_loop *loop = net_loop_of(c);
+    enum bt_err err = net_chain_add(loop, &c->out, c->queued, loop->casts + c->cast_at, c->cast_len, NULL, 0);
+
+    if (err == BT_OK)
+        net_cast_drop(c);
+    return err;
+}
+
+/* A callback of a flush may have cast: then what it kept stays for another turn. */
+void net_cast_turn(struct net_loop *loop)
+{
+    if (loop->cast_users == 0)
+        loop->casts_len = 0;
+}
