@@ -67,7 +67,7 @@ static enum bt_err grow(struct chat *chat, size_t want)
     size_t old_cap = chat->traces_cap, cap = old_cap != 0 ? old_cap : 256;
     struct chat_trace *old = chat->traces, *traces;
 
-    while (cap < want * 2)
+    while (cap * 3 < want * 4) /* at most three quarters full */
         cap *= 2;
     if (cap == old_cap)
         return BT_OK;

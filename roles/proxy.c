@@ -166,6 +166,7 @@ static enum bt_err listen_for_clients(struct proxy *proxy, char *why, size_t why
         return err;
     }
     rpc_set_client_address(proxy->env.rpc, told);
+    net_listener_reserve(proxy->listener, RPC_LINK_SERVE_SIZE + sizeof(struct proxy_client));
     return BT_OK;
 }
 

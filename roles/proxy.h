@@ -1,9 +1,11 @@
 /*
  * roles/proxy.h: what the files of the proxy role share. proxy.c: settings, listener, start, drain, stop. proxy_client.c: one client's
  * connection, and what is served here. proxy_forward.c: everything else goes to the role that serves it. proxy_shed.c: what is too
- * much at once. proxy_bind.c: logins, and which sessions are whose. proxy_push.c: events to clients.
+ * much at once. proxy_bind.c: logins, and which sessions have ended. proxy_users.c: which connections are whose. proxy_push.c: events to
+ * clients.
  *
- * A client costs its link and one struct proxy_client; no timer, no buffer. Loop thread only.
+ * A client is one piece of memory: its connection, its link and its struct proxy_client, which is gone when the link is. No timer, no
+ * buffer. Loop thread only.
  */
 #ifndef BT_ROLES_PROXY_H
 #define BT_ROLES_PROXY_H
@@ -35,29 +37,24 @@ enum proxy_client_state {
     CLIENT_LEAVING,  /* told to go, or thrown out: nothing more is taken */
 };
 
+/* What a push looks at comes first: it stands next to the link. */
 struct proxy_client {
-    struct rpc_link *link;
-    struct proxy *proxy;
-    struct proxy_client *prev, *next;          /* proxy->clients */
-    struct proxy_client *of_user;              /* the user's next one */
-    struct proxy_user *user;                   /* NULL: not bound */
+    uint64_t user_id;                          /* 0: not bound */
     uint64_t session;
-    struct proxy_binding *binding;             /* CLIENT_BINDING: its login or logout */
+    struct proxy_client *of_user;              /* the user's next one */
+    struct rpc_link *link;
     uint8_t state;                             /* enum proxy_client_state */
     uint8_t refusals;                          /* logins refused */
-    uint32_t since_s;                          /* net_now_ms() / 1000 when it connected */
     bool wants_resync;                         /* in proxy->resyncing's round */
+    bool is_told;                              /* the user's first one: friends were told that he came */
+    uint32_t since_s;                          /* net_now_ms() / 1000 when it connected */
+    struct proxy *proxy;
+    struct proxy_client *prev, *next;          /* proxy->clients */
+    struct proxy_binding *binding;             /* CLIENT_BINDING: its login or logout */
 };
+_Static_assert(sizeof(struct proxy_client) <= 72, "each connection has one: it must stay small");
 
 enum { PROXY_CHANGES = 1024 }; /* comings and goings that are remembered, a power of two */
-
-/* A user with connected sessions here. */
-struct proxy_user {
-    struct proxy_user *hash_next;
-    struct proxy_client *clients;
-    uint64_t user_id;
-    bool is_told;                              /* friends were told that he came */
-};
 
 /* Logins, or resumed sessions: those under way, and when who is told to come again is to come (proxy_shed.c). */
 struct proxy_shed_queue {
@@ -84,7 +81,7 @@ struct proxy {
     struct net_trusted *trusted;               /* who may say whom a connection comes from */
     struct proxy_client *clients;              /* newest first */
     uint32_t nclients;
-    struct proxy_user **users;                 /* hash, power of two */
+    struct proxy_client **users;               /* each user's first one, by a hash of his id: open addressing, at most 3/4 full, a power of two */
     size_t nusers, users_cap;
     uint64_t changed[PROXY_CHANGES];           /* users who came or went last */
     uint64_t nchanges;                         /* all of them, since the start */
@@ -158,13 +155,26 @@ bool proxy_shed_forward(struct proxy *proxy, struct rpc_call *call);
 /* Login, Resume, Logout: forwarded too, and their answer binds or unbinds the connection. */
 void proxy_bind(struct proxy_client *client, struct rpc_call *call, const struct rpc_frame *frame);
 void proxy_unbind(struct proxy_client *client); /* no longer a session of its user; presence is told after the last one */
-struct proxy_user *proxy_user_find(const struct proxy *proxy, uint64_t user_id);
 void proxy_ended_start(struct proxy *proxy);    /* ask every second which sessions have ended */
 void proxy_bind_stop(struct proxy *proxy);
+void proxy_presence_lost(void *proxy_arg);      /* presence was made anew: write all users again */
+
+/* ---- proxy_users.c ------------------------------------------------------------------------------------------------------------- */
+
+/* The first of a user's connected sessions, the others by of_user; NULL: none. */
+struct proxy_client *proxy_user_find(const struct proxy *proxy, uint64_t user_id);
+enum bt_err proxy_user_add(struct proxy_client *client, uint64_t user_id, uint64_t session); /* becomes the first one; BT_ENOMEM: nothing was done */
+void proxy_user_remove(struct proxy_client *client);                                       /* its user_id and session become 0 */
+
+/* All users' first ones: from *at = 0 until NULL. Not while any is added or removed. */
+struct proxy_client *proxy_user_each(const struct proxy *proxy, size_t *at);
+
+/* About to be looked for: his place in the table; a little later, what is pushed to. */
+void proxy_user_soon(const struct proxy *proxy, uint64_t user_id);
+void proxy_user_next(const struct proxy *proxy, uint64_t user_id);
+
 /* proxy_here.c: a user came, or went. */
 void proxy_here_changed(struct proxy *proxy, uint64_t user_id);
-
-void proxy_presence_lost(void *proxy_arg);      /* presence was made anew: write all users again */
 
 /* ---- proxy_push.c -------------------------------------------------------------------------------------------------------------- */
 

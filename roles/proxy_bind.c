@@ -1,5 +1,5 @@
 /*
- * roles/proxy_bind.c: which connection is whose: logins, resumed and ended sessions, and presence.
+ * roles/proxy_bind.c: logins, resumed and ended sessions, and presence.
  *
  * The answer of a login goes to the client only after his presence is written: from then on he compares positions, and what is
  * sent from then on is pushed to him.
@@ -22,79 +22,7 @@ enum {
     ENDED_SLACK_MS = 10000, /* a write may have been under way that long when the list was read past it */
 };
 
-/* ---- users ---------------------------------------------------------------------------------------------------------------- */
-
-static size_t slot_of(const struct proxy *proxy, uint64_t user_id)
-{
-    return (size_t)(user_id * UINT64_C(0x9e3779b97f4a7c15) >> 24) & (proxy->users_cap - 1);
-}
-
-struct proxy_user *proxy_user_find(const struct proxy *proxy, uint64_t user_id)
-{
-    struct proxy_user *u;
-
-    if (proxy->users_cap == 0)
-        return NULL;
-    for (u = proxy->users[slot_of(proxy, user_id)]; u != NULL; u = u->hash_next)
-        if (u->user_id == user_id)
-            return u;
-    return NULL;
-}
-
-static enum bt_err users_grow(struct proxy *proxy)
-{
-    size_t old_cap = proxy->users_cap, cap = old_cap != 0 ? old_cap * 2 : 256;
-    struct proxy_user **old = proxy->users, **users = bt_calloc(cap, sizeof *users);
-
-    if (users == NULL)
-        return BT_ENOMEM;
-    proxy->users = users;
-    proxy->users_cap = cap;
-    for (size_t i = 0; i < old_cap; i++) {
-        struct proxy_user *u, *next;
-        for (u = old[i]; u != NULL; u = next) {
-            size_t slot = slot_of(proxy, u->user_id);
-            next = u->hash_next;
-            u->hash_next = users[slot];
-            users[slot] = u;
-        }
-    }
-    bt_free(old);
-    return BT_OK;
-}
-
-static struct proxy_user *user_get(struct proxy *proxy, uint64_t user_id)
-{
-    struct proxy_user *u = proxy_user_find(proxy, user_id);
-    size_t slot;
-
-    if (u != NULL)
-        return u;
-    if (proxy->nusers >= proxy->users_cap && users_grow(proxy) != BT_OK && proxy->users_cap == 0)
-        return NULL;
-    u = bt_calloc(1, sizeof *u);
-    if (u == NULL)
-        return NULL;
-    u->user_id = user_id;
-    slot = slot_of(proxy, user_id);
-    u->hash_next = proxy->users[slot];
-    proxy->users[slot] = u;
-    proxy->nusers++;
-    proxy_here_changed(proxy, user_id);
-    return u;
-}
-
-static void user_free(struct proxy *proxy, struct proxy_user *u)
-{
-    struct proxy_user **at;
-
-    for (at = &proxy->users[slot_of(proxy, u->user_id)]; *at != u; at = &(*at)->hash_next)
-        ;
-    *at = u->hash_next;
-    proxy->nusers--;
-    proxy_here_changed(proxy, u->user_id);
-    bt_free(u);
-}
+/* ---- coming and going ------------------------------------------------------------------------------------------------------ */
 
 /* Tell the user's friends. */
 static void tell_presence(struct proxy *proxy, uint64_t user_id, bool is_online)
@@ -103,18 +31,6 @@ static void tell_presence(struct proxy *proxy, uint64_t user_id, bool is_online)
     const PresenceEvent event = { .user_id = user_id, .online = is_online };
 
     rpc_friend_presence_changed_event(proxy->env.rpc, &ctx, &event);
-}
-
-static void user_remove(struct proxy_user *u, struct proxy_client *client)
-{
-    struct proxy_client **at;
-
-    for (at = &u->clients; *at != client; at = &(*at)->of_user)
-        ;
-    *at = client->of_user;
-    client->of_user = NULL;
-    client->user = NULL;
-    client->session = 0;
 }
 
 /* A user whose last session has gone, while that is being written. */
@@ -137,39 +53,36 @@ static void gone_written(enum bt_err err, void *arg)
 }
 
 /* His friends are told when whoever asks on hearing it finds it written, or that it can't be. Without memory they see it when they list. */
-static void user_has_gone(struct proxy *proxy, const struct proxy_user *u)
+static void user_has_gone(struct proxy *proxy, uint64_t user_id, bool is_told)
 {
-    struct going *g = !proxy->is_stopping && u->is_told ? bt_malloc(sizeof *g) : NULL;
+    struct going *g = !proxy->is_stopping && is_told ? bt_malloc(sizeof *g) : NULL;
 
     if (g != NULL) {
-        *g = (struct going){ proxy, u->user_id };
+        *g = (struct going){ proxy, user_id };
         proxy->nforwards++;
     }
-    presence_set(proxy->env.presence, u->user_id, false, g != NULL ? gone_written : NULL, g);
+    presence_set(proxy->env.presence, user_id, false, g != NULL ? gone_written : NULL, g);
 }
 
 void proxy_unbind(struct proxy_client *client)
 {
     struct proxy *proxy = client->proxy;
-    struct proxy_user *u = client->user;
+    uint64_t user_id = client->user_id;
+    bool is_told = client->is_told;
 
-    if (u == NULL)
+    if (user_id == 0)
         return;
-    user_remove(u, client);
-    if (u->clients != NULL)
-        return;
-    user_has_gone(proxy, u);
-    user_free(proxy, u);
+    proxy_user_remove(client);
+    if (proxy_user_find(proxy, user_id) == NULL)
+        user_has_gone(proxy, user_id, is_told);
 }
 
 /* A session has one connection: an older one has been given up by the client, whether or not we have seen its end. */
-static void drop_older(struct proxy_user *u, uint64_t session)
+static void drop_older(struct proxy_client *newer)
 {
-    struct proxy_client *c;
-
-    for (c = u->clients; c != NULL; c = c->of_user)
-        if (c->session == session) {
-            user_remove(u, c); /* the user stays: the newer connection comes in its place */
+    for (struct proxy_client *c = newer->of_user; c != NULL; c = c->of_user)
+        if (c->session == newer->session) {
+            proxy_user_remove(c);
             c->state = CLIENT_LEAVING;
             rpc_link_finish(c->link, 0);
             return;
@@ -220,7 +133,7 @@ static void binding_dead(void *arg)
     b->call = NULL;
     if (b->pending != NULL) {
         rpc_cancel(b->pending);
-        binding_over(b, b->client->user != NULL ? CLIENT_BOUND : CLIENT_GREETED);
+        binding_over(b, b->client->user_id != 0 ? CLIENT_BOUND : CLIENT_GREETED);
         binding_free(b);
     } else {
         b->client->binding = NULL;
@@ -236,13 +149,14 @@ static void presence_written(enum bt_err err, void *arg)
         log_warn("presence of user %llu not written yet: %s", (unsigned long long)b->user_id, bt_err_text(err));
     if (b->client != NULL) {
         bool is_ours = b->client->state == CLIENT_BINDING;
+        struct proxy_client *first = is_ours ? proxy_user_find(b->proxy, b->user_id) : NULL;
         rpc_call_on_dead(b->call, NULL, NULL);
         if (is_ours)
             rpc_reply_raw(b->call, RPC_STATUS_OK, 0, b->reply, b->len);
         else
             rpc_fail(b->call, BT_ENOAUTH, "the session has ended");
-        if (is_ours && !b->client->user->is_told) {
-            b->client->user->is_told = true;
+        if (is_ours && !first->is_told) {
+            first->is_told = true;
             tell_presence(b->proxy, b->user_id, true);
         }
         if (is_ours)
@@ -258,23 +172,20 @@ static enum bt_err bind(struct proxy_binding *b, const struct rpc_reply *reply)
     struct proxy_client *client = b->client;
     LoginReply login = { 0 };
     enum bt_err err = rpc_reply_decode(reply, LoginReply_fields, &login);
-    struct proxy_user *u;
+    uint64_t session = login.session_id;
 
     if (err != BT_OK)
         return err;
     b->user_id = login.user_id;
-    client->session = login.session_id;
     rpc_release(LoginReply_fields, &login);
+    if (b->user_id == 0)
+        return BT_EPROTO;
     b->reply = bt_malloc(reply->len > 0 ? reply->len : 1);
-    u = b->reply != NULL ? user_get(b->proxy, b->user_id) : NULL;
-    if (u == NULL)
+    if (b->reply == NULL || proxy_user_add(client, b->user_id, session) != BT_OK)
         return BT_ENOMEM;
     memcpy(b->reply, reply->payload, reply->len);
     b->len = reply->len;
-    drop_older(u, client->session);
-    client->user = u;
-    client->of_user = u->clients;
-    u->clients = client;
+    drop_older(client);
     presence_set(b->proxy->env.presence, b->user_id, true, presence_written, b);
     return BT_OK;
 }
@@ -291,7 +202,6 @@ static void binding_done(const struct rpc_reply *reply, void *arg)
         err = bind(b, reply);
         if (err == BT_OK)
             return; /* goes on in presence_written */
-        client->session = 0;
     }
     rpc_call_on_dead(b->call, NULL, NULL);
     if (err == BT_OK) {
@@ -304,7 +214,7 @@ static void binding_done(const struct rpc_reply *reply, void *arg)
     } else {
         rpc_fail_as(b->call, reply);
     }
-    binding_over(b, client->user != NULL ? CLIENT_BOUND : CLIENT_GREETED);
+    binding_over(b, client->user_id != 0 ? CLIENT_BOUND : CLIENT_GREETED);
     if (client->state == CLIENT_BOUND) /* a logout that failed: what was pushed meanwhile was left out */
         proxy_event(client, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
     if (err == BT_ENOAUTH || err == BT_EDENIED)
@@ -350,10 +260,9 @@ static void ended_ask(void *proxy_arg);
 
 static void ended_one(struct proxy *proxy, const EndedSession *s)
 {
-    struct proxy_user *u = proxy_user_find(proxy, s->user_id);
     struct proxy_client *c;
 
-    for (c = u != NULL ? u->clients : NULL; c != NULL; c = c->of_user)
+    for (c = proxy_user_find(proxy, s->user_id); c != NULL; c = c->of_user)
         if (c->session == s->session_id) {
             proxy_client_end(c, s->why);
             return;
@@ -408,10 +317,10 @@ void proxy_bind_stop(struct proxy *proxy)
 void proxy_presence_lost(void *proxy_arg)
 {
     struct proxy *proxy = proxy_arg;
+    const struct proxy_client *c;
 
     log_warn("presence was made anew: writing %zu users again", proxy->nusers);
-    for (size_t i = 0; i < proxy->users_cap; i++)
-        for (struct proxy_user *u = proxy->users[i]; u != NULL; u = u->hash_next)
-            presence_set(proxy->env.presence, u->user_id, true, NULL, NULL);
+    for (size_t at = 0; (c = proxy_user_each(proxy, &at)) != NULL;)
+        presence_set(proxy->env.presence, c->user_id, true, NULL, NULL);
     proxy_resync_all(proxy);
 }

@@ -70,7 +70,6 @@ static void client_closed(struct rpc_link *l, enum bt_err why, void *arg)
         client->next->prev = client->prev;
     proxy->nclients--;
     rpc_set_load(proxy->env.rpc, proxy->nclients);
-    bt_free(client);
     proxy_maybe_idle(proxy);
 }
 
@@ -101,25 +100,20 @@ static bool push_layers(const struct proxy *proxy, struct net_conn *c)
 void proxy_client_accept(struct net_conn *c, void *proxy_arg)
 {
     struct proxy *proxy = proxy_arg;
-    struct proxy_client *client;
+    struct proxy_client *client = (void *)((char *)net_conn_room(c) + RPC_LINK_SERVE_SIZE);
 
     if (proxy->nclients >= proxy->set.max_connections) {
         log_warn("refusing a client: [proxy] max_connections=%u are connected", (unsigned)proxy->set.max_connections);
         net_conn_close(c);
         return;
     }
-    client = bt_calloc(1, sizeof *client);
-    if (client == NULL || !push_layers(proxy, c)) {
-        bt_free(client);
+    if (!push_layers(proxy, c)) {
         net_conn_close(c);
         return;
     }
     client->proxy = proxy;
     client->since_s = (uint32_t)(net_now_ms(proxy->env.loop) / 1000);
-    if (rpc_link_accept(c, &client_ops, &proxy->guest_limits, client, &client->link) != BT_OK) {
-        bt_free(client); /* c went with it */
-        return;
-    }
+    client->link = rpc_link_serve(c, &client_ops, &proxy->guest_limits, client);
     client->next = proxy->clients;
     if (client->next != NULL)
         client->next->prev = client;

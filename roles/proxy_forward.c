@@ -72,7 +72,7 @@ struct rpc_ctx proxy_ctx(struct proxy_client *client, const struct rpc_header *h
     if (timeout_ms == 0 || timeout_ms > proxy->set.call_timeout_ms)
         timeout_ms = proxy->set.call_timeout_ms;
     return (struct rpc_ctx){
-        .caller = client->user != NULL ? client->user->user_id : 0,
+        .caller = client->user_id,
         .session = client->session,
         .target = h->target,
         .trace = proxy->next_trace++,

@@ -16,11 +16,11 @@ void proxy_here_changed(struct proxy *proxy, uint64_t user_id)
 
 static size_t all_users(const struct proxy *proxy, uint64_t *out)
 {
+    const struct proxy_client *c;
     size_t n = 0;
 
-    for (size_t i = 0; i < proxy->users_cap; i++)
-        for (const struct proxy_user *u = proxy->users[i]; u != NULL; u = u->hash_next)
-            out[n++] = u->user_id;
+    for (size_t at = 0; (c = proxy_user_each(proxy, &at)) != NULL;)
+        out[n++] = c->user_id;
     return n;
 }
 
@@ -67,7 +67,6 @@ void proxy_sessions_here(struct rpc_call *call, const void *msg, void *self)
     enum { SESSIONS_MAX = 256, PEER_MAX = 64 };
     const SessionsHereRequest *req = msg;
     const struct proxy *proxy = self;
-    const struct proxy_user *u = proxy_user_find(proxy, req->user_id);
     SessionsHereReply reply = { .sessions = bt_calloc(SESSIONS_MAX, sizeof *reply.sessions + PEER_MAX) };
     char(*peers)[PEER_MAX] = reply.sessions != NULL ? (void *)(reply.sessions + SESSIONS_MAX) : NULL;
 
@@ -75,7 +74,7 @@ void proxy_sessions_here(struct rpc_call *call, const void *msg, void *self)
         rpc_fail(call, BT_ENOMEM, NULL);
         return;
     }
-    for (const struct proxy_client *c = u != NULL ? u->clients : NULL; c != NULL && reply.sessions_count < SESSIONS_MAX; c = c->of_user) {
+    for (const struct proxy_client *c = proxy_user_find(proxy, req->user_id); c != NULL && reply.sessions_count < SESSIONS_MAX; c = c->of_user) {
         pb_size_t i = reply.sessions_count++;
         net_conn_peer_name(rpc_link_conn(c->link), peers[i], sizeof peers[i]);
         reply.sessions[i] = (SessionHere){ .session_id = c->session, .since_ms = proxy->clock_ms + (int64_t)c->since_s * 1000, .from = rpc_str(peers[i]) };

@@ -12,18 +12,16 @@
 
 enum { RESYNC_SLICE_MS = 50 };
 
-static void event_raw(struct proxy_client *client, uint16_t method, uint64_t trace, const uint8_t *payload, size_t len)
+/* What came of writing an event: a client that can't take it goes. */
+static void event_written(struct proxy_client *client, enum bt_err err)
 {
-    const struct rpc_header h = { .method = method, .trace = trace };
-    enum bt_err err = rpc_link_event(client->link, &h, payload, len);
-
-    if (err != BT_OK && err != BT_ECLOSING) {
-        log_info("client %u: %s, closing; it finds what it missed by its positions", net_conn_id(rpc_link_conn(client->link)),
-                 err == BT_EBUSY ? "reads too slowly" : bt_err_text(err));
-        proxy_unbind(client);
-        client->state = CLIENT_LEAVING;
-        rpc_link_close(client->link, err);
-    }
+    if (err == BT_OK || err == BT_ECLOSING)
+        return;
+    log_info("client %u: %s, closing; it finds what it missed by its positions", net_conn_id(rpc_link_conn(client->link)),
+             err == BT_EBUSY ? "reads too slowly" : bt_err_text(err));
+    proxy_unbind(client);
+    client->state = CLIENT_LEAVING;
+    rpc_link_close(client->link, err);
 }
 
 void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_t *fields, const void *msg)
@@ -36,32 +34,41 @@ void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_
         return;
     if (size > sizeof small && (buf = bt_malloc(size)) == NULL)
         return;
-    event_raw(client, method, 0, buf, rpc_encode(fields, msg, buf, size > sizeof small ? size : sizeof small));
+    size = rpc_encode(fields, msg, buf, size > sizeof small ? size : sizeof small);
+    event_written(client, rpc_link_event(client->link, &(struct rpc_header){ .method = method }, buf, size));
     if (buf != small)
         bt_free(buf);
 }
 
 /* To a user's sessions. One whose login is under way gets nothing yet: it compares positions when it is done. */
-static void push_user(struct proxy *proxy, uint64_t user_id, const PushEvent *push, uint64_t trace)
+static void push_user(struct proxy *proxy, uint64_t user_id, uint64_t except_session, const struct rpc_cast *cast)
 {
-    struct proxy_user *u = proxy_user_find(proxy, user_id);
     struct proxy_client *c, *next;
 
-    for (c = u != NULL ? u->clients : NULL; c != NULL; c = next) {
-        next = c->of_user; /* a slow reader is unbound, and u may be gone with its last one */
-        if (c->state == CLIENT_BOUND && (push->except_session == 0 || c->session != push->except_session))
-            event_raw(c, (uint16_t)push->method, trace, push->event.data, push->event.len);
+    for (c = proxy_user_find(proxy, user_id); c != NULL; c = next) {
+        next = c->of_user; /* a slow reader is unbound */
+        if (c->state == CLIENT_BOUND && (except_session == 0 || c->session != except_session))
+            event_written(c, rpc_link_cast(c->link, cast));
     }
 }
 
 void proxy_push_users(struct proxy *proxy, const PushEvent *push, uint64_t trace)
 {
+    enum { SOON = 8, NEXT = 4 }; /* receivers ahead, whose memory is called for */
     const struct rpc_method_info *info = rpc_method_info((uint16_t)push->method);
+    size_t n = push->users.len / 8;
+    struct rpc_cast cast;
 
-    if (info == NULL || info->role != RPC_ROLE_CLIENT)
+    if (info == NULL || info->role != RPC_ROLE_CLIENT || n == 0)
         return;
-    for (size_t i = 0; i < push->users.len / 8; i++)
-        push_user(proxy, rpc_bytes_u64(push->users, i), push, trace);
+    rpc_cast_begin(&cast, proxy->env.loop, &(struct rpc_header){ .method = (uint16_t)push->method, .trace = trace }, push->event.data, (uint32_t)push->event.len);
+    for (size_t i = 0; i < n; i++) {
+        if (i + SOON < n)
+            proxy_user_soon(proxy, rpc_bytes_u64(push->users, i + SOON));
+        if (i + NEXT < n)
+            proxy_user_next(proxy, rpc_bytes_u64(push->users, i + NEXT));
+        push_user(proxy, rpc_bytes_u64(push->users, i), push->except_session, &cast);
+    }
 }
 
 void proxy_push(struct rpc_call *call, const void *msg, void *self)

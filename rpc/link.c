@@ -6,18 +6,28 @@
 #include "net/mem.h"
 #include "rpc/link_internal.h"
 
-struct rpc_link *rpc_link_new(struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg)
+static void link_init(struct rpc_link *l, struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg)
 {
-    struct rpc_link *l = bt_calloc(1, sizeof *l);
     assert(limits->max_out_bytes == 0 || limits->max_out_bytes >= 1024); /* an Error must fit */
-    if (!l)
-        return NULL;
     l->loop = loop;
     l->ops = ops;
     l->limits = limits;
     l->arg = arg;
     rpc_calls_ref();
-    return l;
+}
+
+struct rpc_link *rpc_link_new(struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg)
+{
+    struct whole {
+        struct rpc_link link;
+        struct rpc_link_out out;
+    } *whole = bt_calloc(1, sizeof *whole);
+
+    if (!whole)
+        return NULL;
+    whole->link.out = &whole->out;
+    link_init(&whole->link, loop, ops, limits, arg);
+    return &whole->link;
 }
 
 uint32_t rpc_link_age_ms(struct rpc_link *l)
@@ -100,7 +110,7 @@ void rpc_link_drained(struct rpc_link *l)
 
 uint64_t rpc_link_sent(const struct rpc_link *l)
 {
-    return l->is_closing ? l->sent : l->written - rpc_link_queued(l);
+    return l->is_closing ? l->out->sent : l->out->written - rpc_link_queued(l);
 }
 
 /*
@@ -109,20 +119,26 @@ uint64_t rpc_link_sent(const struct rpc_link *l)
  */
 void rpc_link_gone(struct rpc_link *l, enum bt_err why)
 {
+    struct rpc_link_out *out = l->out;
+
     if (!l->is_closing) {
-        l->sent = l->was_opened ? l->written : 0;
+        if (out)
+            out->sent = l->was_opened ? out->written : 0;
         l->is_closing = true;
     }
     rpc_link_drop_calls(l);
-    rpc_link_fail_outs(l);
+    if (out)
+        rpc_link_fail_outs(l);
     l->ops->closed(l, why, l->arg);
-    rpc_link_fail_outs(l);
-    net_defer_cancel(l->loop, &l->task);
     rpc_table_deinit(&l->calls);
-    rpc_table_deinit(&l->outs);
-    if (l->pair)
-        rpc_pair_free(l);
-    bt_free(l);
+    if (out) {
+        rpc_link_fail_outs(l);
+        net_defer_cancel(l->loop, &out->task);
+        rpc_table_deinit(&out->outs);
+        if (l->pair)
+            rpc_pair_free(l);
+        bt_free(l);
+    }
     rpc_calls_unref();
 }
 
@@ -140,6 +156,14 @@ static void conn_closed(struct net_conn *c, enum bt_err why, void *arg)
 
 static const struct net_conn_ops link_conn_ops = { conn_bytes, conn_opened, conn_drained, conn_closed };
 
+static void link_start(struct rpc_link *l, struct net_conn *c)
+{
+    l->conn = c;
+    l->is_server = true;
+    l->was_opened = true;
+    net_conn_start(c, &link_conn_ops, &l->limits->net, l);
+}
+
 enum bt_err rpc_link_accept(struct net_conn *c, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg, struct rpc_link **out)
 {
     struct rpc_link *l = rpc_link_new(net_conn_loop(c), ops, limits, arg);
@@ -147,12 +171,18 @@ enum bt_err rpc_link_accept(struct net_conn *c, const struct rpc_link_ops *ops, 
         net_conn_close(c);
         return BT_ENOMEM;
     }
-    l->conn = c;
-    l->is_server = true;
-    l->was_opened = true;
     *out = l;
-    net_conn_start(c, &link_conn_ops, &limits->net, l);
+    link_start(l, c);
     return BT_OK;
+}
+
+struct rpc_link *rpc_link_serve(struct net_conn *c, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg)
+{
+    struct rpc_link *l = net_conn_room(c);
+
+    link_init(l, net_conn_loop(c), ops, limits, arg);
+    link_start(l, c);
+    return l;
 }
 
 enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t timeout_ms, const struct rpc_link_ops *ops,
@@ -188,12 +218,28 @@ static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, co
     return BT_ECLOSING;
 }
 
+/* What the upper side must know of a write, or of its refusal. */
+static enum bt_err wrote(struct rpc_link *l, enum bt_err err, size_t len)
+{
+    if (err == BT_OK && l->out)
+        l->out->written += len;
+    else if (err == BT_EBUSY)
+        l->was_refused = true;
+    return err;
+}
+
+/* How much may follow a header. */
+static size_t payload_max(const struct rpc_link *l)
+{
+    uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
+    return max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
+}
+
 enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
                            const void *b, size_t b_len, bool is_forced)
 {
     struct rpc_header copy = *h;
-    uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
-    size_t room = max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
+    size_t room = payload_max(l);
 
     if (l->is_closing)
         return BT_ECLOSING;
@@ -202,11 +248,7 @@ enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum 
     copy.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + a_len + b_len);
     copy.kind = (uint8_t)kind;
     enum bt_err err = l->conn ? conn_write(l, &copy, a, a_len, b, b_len) : rpc_pair_write(l, &copy, a, a_len, b, b_len, is_forced);
-    if (err == BT_OK)
-        l->written += RPC_HEADER_SIZE + a_len + b_len;
-    else if (err == BT_EBUSY)
-        l->was_refused = true;
-    return err;
+    return wrote(l, err, RPC_HEADER_SIZE + a_len + b_len);
 }
 
 enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len)
@@ -219,11 +261,41 @@ enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const
     return rpc_link_write(l, &copy, RPC_EVENT, payload, len, NULL, 0, false);
 }
 
+void rpc_cast_begin(struct rpc_cast *cast, struct net_loop *loop, const struct rpc_header *h, const uint8_t *payload, uint32_t len)
+{
+    cast->h = (struct rpc_header){
+        .length = RPC_HEADER_SIZE - RPC_LENGTH_SIZE + len,
+        .method = h->method,
+        .kind = RPC_EVENT,
+        .caller = h->caller,
+        .target = h->target,
+        .session = h->session,
+        .trace = h->trace,
+    };
+
+    assert(len <= UINT32_MAX - RPC_HEADER_SIZE); /* it came in a frame */
+    rpc_header_encode(&cast->h, cast->head);
+    net_cast_begin(&cast->bytes, loop, cast->head, RPC_HEADER_SIZE, payload, len);
+}
+
+enum bt_err rpc_link_cast(struct rpc_link *l, const struct rpc_cast *cast)
+{
+    const struct net_cast *bytes = &cast->bytes;
+    size_t size = RPC_HEADER_SIZE + (size_t)bytes->body_len;
+
+    if (l->is_closing)
+        return BT_ECLOSING;
+    if (bytes->body_len > payload_max(l))
+        return BT_EINVAL;
+    return wrote(l, l->conn ? net_conn_cast(l->conn, bytes) : rpc_pair_write(l, &cast->h, bytes->body, bytes->body_len, NULL, 0, false), size);
+}
+
 /* ---- ending ---- */
 
 static void begin_close(struct rpc_link *l, enum bt_err why)
 {
-    l->sent = l->written - rpc_link_queued(l);
+    if (l->out)
+        l->out->sent = l->out->written - rpc_link_queued(l);
     l->is_closing = true;
     if (l->conn)
         net_conn_fail(l->conn, why);

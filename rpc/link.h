@@ -83,6 +83,14 @@ struct rpc_out {
 
 /* Speak frames on an accepted or dialled connection (calls net_conn_start, or is given as ops to net_dial). Takes c. ops, limits borrowed. */
 enum bt_err rpc_link_accept(struct net_conn *c, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg, struct rpc_link **out);
+
+/*
+ * The same for a link on which no call is made from here: it answers, and sends events. It stands in the connection's room
+ * (net_listener_reserve), the first RPC_LINK_SERVE_SIZE bytes of it; what follows is the caller's. So it needs no memory of its own.
+ */
+enum { RPC_LINK_SERVE_SIZE = 80 };
+struct rpc_link *rpc_link_serve(struct net_conn *c, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg);
+
 enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t timeout_ms, const struct rpc_link_ops *ops,
                           const struct rpc_link_limits *limits, void *arg, struct rpc_link **out);
 
@@ -112,6 +120,18 @@ void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms);
 
 /* Send an event. BT_EBUSY (full; nothing was taken), BT_ECLOSING. */
 enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len);
+
+/*
+ * The same event to many links, encoded once: see net_cast_begin(), whose limits on lent memory these are. cast stays where
+ * it is until the last rpc_link_cast().
+ */
+struct rpc_cast {
+    struct rpc_header h;
+    uint8_t head[RPC_HEADER_SIZE];
+    struct net_cast bytes;
+};
+void rpc_cast_begin(struct rpc_cast *cast, struct net_loop *loop, const struct rpc_header *h, const uint8_t *payload, uint32_t len);
+enum bt_err rpc_link_cast(struct rpc_link *l, const struct rpc_cast *cast); /* errors: rpc_link_event() */
 
 /* Close now / after what is queued has left. Open calls that came in stay valid and reply into nothing. */
 void rpc_link_close(struct rpc_link *l, enum bt_err why);

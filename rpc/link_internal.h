@@ -16,14 +16,8 @@ struct rpc_pair_end;
 
 enum { RPC_PAUSED_ABOVE = 1, RPC_PAUSED_OUTPUT = 2 };
 
-struct rpc_link {
-    struct net_loop *loop;
-    struct net_conn *conn;                /* NULL: an end of a pair */
-    struct rpc_pair_end *pair;            /* NULL: a connection */
-    const struct rpc_link_ops *ops;
-    const struct rpc_link_limits *limits;
-    void *arg;
-    struct rpc_table calls;               /* struct rpc_call: came in, not replied yet */
+/* What a link has beside, unless it only serves. */
+struct rpc_link_out {
     struct rpc_table outs;                /* struct rpc_out: made here, not answered yet */
     struct rpc_out *failed;               /* calls that failed at once, newest first: `task` tells them */
     struct rpc_out *telling;              /* those of them that are being told, oldest first */
@@ -31,6 +25,17 @@ struct rpc_link {
     uint64_t written;                     /* bytes that the connection or pair took */
     uint64_t sent;                        /* once closing: how many of them left */
     uint32_t next_call;
+};
+
+struct rpc_link {
+    struct net_loop *loop;
+    struct net_conn *conn;                /* NULL: an end of a pair */
+    struct rpc_pair_end *pair;            /* NULL: a connection */
+    const struct rpc_link_ops *ops;
+    const struct rpc_link_limits *limits;
+    void *arg;
+    struct rpc_link_out *out;             /* NULL: it only serves, and stands in its connection's room */
+    struct rpc_table calls;               /* struct rpc_call: came in, not replied yet */
     uint32_t paused_ms;                   /* net_now_ms() when reading stopped; 0: input is fresh */
     uint8_t paused;                       /* RPC_PAUSED_*: reading stops while any is set */
     bool is_server : 1;                   /* the accepting end, which stops reading while its output is long */
@@ -39,7 +44,7 @@ struct rpc_link {
     bool is_closing : 1;
     bool is_closed_here : 1;              /* by rpc_link_close(), not by the other end or a fault */
 };
-_Static_assert(sizeof(struct rpc_link) <= 160, "a client's connection has one: it must stay small");
+_Static_assert(sizeof(struct rpc_link) <= RPC_LINK_SERVE_SIZE && RPC_LINK_SERVE_SIZE % 8 == 0, "a client's connection has one: it must stay small");
 
 struct rpc_call {
     struct rpc_entry entry;               /* in link->calls while open and its caller is there; first: they convert by a cast */

@@ -19,20 +19,20 @@ static void tell(struct rpc_out *out, enum bt_err err)
 static void tell_failed(void *arg)
 {
     struct rpc_link *l = arg;
-    struct rpc_out *newest = l->failed, *oldest = NULL;
+    struct rpc_out *newest = l->out->failed, *oldest = NULL;
 
     /* In the order in which they were made; one that is made meanwhile waits for the next turn. */
-    l->failed = NULL;
+    l->out->failed = NULL;
     while (newest) {
         struct rpc_out *next = newest->next_failed;
         newest->next_failed = oldest;
         oldest = newest;
         newest = next;
     }
-    l->telling = oldest;
-    while (l->telling) {
-        struct rpc_out *out = l->telling;
-        l->telling = out->next_failed;
+    l->out->telling = oldest;
+    while (l->out->telling) {
+        struct rpc_out *out = l->out->telling;
+        l->out->telling = out->next_failed;
         tell(out, (enum bt_err)out->err);
     }
 }
@@ -41,9 +41,9 @@ static void fail_soon(struct rpc_link *l, struct rpc_out *out, enum bt_err err)
 {
     out->state = RPC_OUT_FAILED;
     out->err = (uint8_t)err;
-    out->next_failed = l->failed;
-    l->failed = out;
-    net_defer(l->loop, &l->task, tell_failed, l);
+    out->next_failed = l->out->failed;
+    l->out->failed = out;
+    net_defer(l->loop, &l->out->task, tell_failed, l);
 }
 
 static void send_cancel(struct rpc_link *l, const struct rpc_out *out)
@@ -64,7 +64,7 @@ static void out_timed_out(void *arg)
     struct rpc_out *out = arg;
     struct rpc_link *l = out->link;
 
-    rpc_table_take(&l->outs, out->entry.id);
+    rpc_table_take(&l->out->outs, out->entry.id);
     if (l->is_closing)
         set_was_sent(l, out);
     else
@@ -76,15 +76,16 @@ static void out_timed_out(void *arg)
 static uint32_t free_call_id(struct rpc_link *l)
 {
     do {
-        l->next_call++;
-    } while (l->next_call == 0 || rpc_table_find(&l->outs, l->next_call));
-    return l->next_call;
+        l->out->next_call++;
+    } while (l->out->next_call == 0 || rpc_table_find(&l->out->outs, l->out->next_call));
+    return l->out->next_call;
 }
 
 void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out)
 {
     struct rpc_header copy = *h;
 
+    assert(l->out); /* not on a link that only serves */
     out->link = l;
     out->was_sent = false;
     out->timer = (struct net_timer){ .next = NULL };
@@ -96,15 +97,15 @@ void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint
         return;
     }
     out->state = RPC_OUT_OPEN;
-    out->end = l->written;
-    rpc_table_add(&l->outs, &out->entry);
+    out->end = l->out->written;
+    rpc_table_add(&l->out->outs, &out->entry);
     if (h->timeout_ms > 0)
         net_timer_start(l->loop, &out->timer, h->timeout_ms, out_timed_out, out);
 }
 
 void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
 {
-    struct rpc_out *out = out_of(rpc_table_take(&l->outs, frame->h.call));
+    struct rpc_out *out = l->out ? out_of(rpc_table_take(&l->out->outs, frame->h.call)) : NULL;
     const struct rpc_reply reply = {
         .err = rpc_err_of_status(frame->h.status),
         .status = frame->h.status,
@@ -114,7 +115,7 @@ void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
         .len = frame->len,
     };
 
-    if (!out) { /* given up meanwhile */
+    if (!out) { /* given up meanwhile, or never made */
         if ((frame->h.flags & RPC_FLAG_PUSHED) && l->ops->push_lost)
             l->ops->push_lost(l, l->arg);
         return;
@@ -141,10 +142,10 @@ void rpc_link_cancel(struct rpc_out *out)
 
     assert(out->state != RPC_OUT_IDLE);
     if (out->state == RPC_OUT_FAILED) {
-        if (!unlink_failed(&l->failed, out))
-            unlink_failed(&l->telling, out);
+        if (!unlink_failed(&l->out->failed, out))
+            unlink_failed(&l->out->telling, out);
     } else {
-        rpc_table_take(&l->outs, out->entry.id);
+        rpc_table_take(&l->out->outs, out->entry.id);
         net_timer_stop(l->loop, &out->timer);
         send_cancel(l, out);
     }
@@ -166,13 +167,13 @@ void rpc_link_fail_outs(struct rpc_link *l)
 {
     struct rpc_out *out;
 
-    while (l->failed)
+    while (l->out->failed)
         tell_failed(l);
-    while ((out = out_of(rpc_table_take_any(&l->outs)))) {
+    while ((out = out_of(rpc_table_take_any(&l->out->outs)))) {
         net_timer_stop(l->loop, &out->timer);
         set_was_sent(l, out);
         tell(out, l->is_closed_here ? BT_ECLOSING : BT_EDOWN);
     }
-    while (l->failed)
+    while (l->out->failed)
         tell_failed(l);
 }

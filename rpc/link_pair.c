@@ -203,7 +203,7 @@ void rpc_pair_close(struct rpc_link *l, enum bt_err why)
     net_defer(l->loop, &l->pair->close_task, end_close, l);
     if (!peer || peer->is_closing)
         return;
-    peer->sent = peer->written - rpc_pair_queued(peer);
+    peer->out->sent = peer->out->written - rpc_pair_queued(peer);
     peer->is_closing = true;
     peer->pair->why = why == BT_OK ? BT_OK : BT_EDOWN;
     net_defer(peer->loop, &peer->pair->close_task, end_close, peer);

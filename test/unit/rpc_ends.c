@@ -71,7 +71,9 @@ const struct rpc_link_ops *ends_ops(void)
 static void accepted(struct net_conn *c, void *arg)
 {
     struct ends *e = arg;
-    if (rpc_link_accept(c, &end_ops, &e->limits_b, &e->b, &e->b.link) != BT_OK)
+    if (e->b_only_serves)
+        e->b.link = rpc_link_serve(c, &end_ops, &e->limits_b, &e->b);
+    else if (rpc_link_accept(c, &end_ops, &e->limits_b, &e->b, &e->b.link) != BT_OK)
         e->b.closed++;
 }
 
@@ -90,6 +92,7 @@ void ends_init(struct ends *e)
 void ends_join_sockets(struct ends *e)
 {
     assert_int_equal(net_listen(e->loop, "127.0.0.1:0", accepted, e, &e->listener), BT_OK);
+    net_listener_reserve(e->listener, e->b_only_serves ? RPC_LINK_SERVE_SIZE : 0);
     assert_int_equal(rpc_link_dial(e->loop, net_listener_address(e->listener), 2000, &end_ops, &e->limits_a, &e->a, &e->a.link), BT_OK);
     for (int i = 0; i < ENDS_TURNS_MAX && !e->b.link; i++)
         turn(e);
@@ -105,6 +108,7 @@ void ends_join_raw(struct ends *e, int *fd_out)
 {
     struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     assert_int_equal(net_listen(e->loop, "127.0.0.1:0", accepted, e, &e->listener), BT_OK);
+    net_listener_reserve(e->listener, e->b_only_serves ? RPC_LINK_SERVE_SIZE : 0);
     to.sin_port = htons((uint16_t)atoi(strrchr(net_listener_address(e->listener), ':') + 1));
     *fd_out = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(*fd_out, (struct sockaddr *)&to, sizeof to), 0);

@@ -28,6 +28,7 @@ struct ends {
     struct net_listener *listener;
     struct rpc_link_limits limits_a, limits_b;
     struct end a, b;                 /* a dialled, b accepted */
+    bool b_only_serves;
 };
 
 /* One call and what came of it. */

@@ -364,7 +364,7 @@ static void call_ids_wrap_and_skip_open_ones(void **state)
     asked_start(&old[1], e.a.link, 0, "2");
     assert_int_equal(old[0].out.entry.id, 1);
     assert_int_equal(old[1].out.entry.id, 2);
-    e.a.link->next_call = UINT32_MAX - 1;
+    e.a.link->out->next_call = UINT32_MAX - 1;
     asked_start(&q, e.a.link, 0, "last before the wrap");
     assert_int_equal(q.out.entry.id, UINT32_MAX);
     struct asked next;
@@ -495,15 +495,15 @@ static void an_id_is_free_again_after_reply_and_cancel(void **state)
     ends_deinit(&e);
 }
 
-static void replies_and_cancels_of_unknown_calls_are_dropped(void **state)
+static void drop_unknown(bool b_only_serves)
 {
     struct rpc_header h = { .length = 44, .kind = RPC_REPLY, .call = 1234 };
     uint8_t bytes[2 * RPC_HEADER_SIZE], wire[64];
     struct ends e;
     int fd;
-    (void)state;
     ends_init(&e);
     e.b.answers = END_KEEPS;
+    e.b_only_serves = b_only_serves;
     ends_join_raw(&e, &fd);
     rpc_header_encode(&h, bytes);
     h.kind = RPC_CANCEL;
@@ -513,6 +513,75 @@ static void replies_and_cancels_of_unknown_calls_are_dropped(void **state)
     ends_until(&e, &e.b.kept_count, 1);
     close(fd);
     ends_deinit(&e);
+}
+
+static void replies_and_cancels_of_unknown_calls_are_dropped(void **state)
+{
+    (void)state;
+    drop_unknown(false);
+    drop_unknown(true);
+}
+
+static void a_link_that_only_serves_answers_until_it_ends(void **state)
+{
+    struct asked q[3];
+    struct ends e;
+    (void)state;
+    ends_init(&e);
+    e.b_only_serves = true;
+    ends_join_sockets(&e);
+    asked_start(&q[0], e.a.link, 0, "one");
+    ends_until_int(&e, &q[0].done, 1);
+    assert_int_equal(q[0].err, BT_OK);
+    e.b.answers = END_KEEPS;
+    asked_start(&q[1], e.a.link, 0, "two");
+    asked_start(&q[2], e.a.link, 0, "three");
+    ends_until(&e, &e.b.kept_count, 2);
+    kept_answer(&e.b, 0, "answered");
+    ends_until_int(&e, &q[1].done, 1);
+    rpc_link_close(e.b.link, BT_ECLOSING);
+    ends_until_int(&e, &q[2].done, 1);
+    assert_int_equal(q[2].err, BT_EDOWN);
+    assert_int_equal(e.b.dead, 1);
+    ends_deinit(&e);
+}
+
+static void check_cast(bool is_pair)
+{
+    const struct rpc_header h = { .method = 7, .call = 9, .timeout_ms = 5, .trace = 3 };
+    const char *text = "to all";
+    struct rpc_cast cast;
+    struct ends e;
+    ends_init(&e);
+    if (is_pair)
+        ends_join_pair(&e);
+    else
+        ends_join_sockets(&e);
+    for (size_t i = 1; i <= 3; i++) {
+        rpc_cast_begin(&cast, e.loop, &h, (const uint8_t *)text, (uint32_t)strlen(text));
+        assert_int_equal(rpc_link_cast(e.a.link, &cast), BT_OK);
+        assert_int_equal(rpc_link_cast(e.b.link, &cast), BT_OK);
+        if (i == 2) /* in its place among others */
+            assert_int_equal(rpc_link_event(e.a.link, &h, (const uint8_t *)"to one", 6), BT_OK);
+    }
+    ends_until(&e, &e.b.events, 4);
+    ends_until(&e, &e.a.events, 3);
+    assert_string_equal(e.b.last_event, text);
+    assert_string_equal(e.a.last_event, text);
+    e.limits_a.max_out_bytes = 1024;
+    rpc_cast_begin(&cast, e.loop, &h, (const uint8_t *)"x", 1);
+    cast.bytes.body_len = 2000; /* too long for this link; nothing is read of it */
+    assert_int_equal(rpc_link_cast(e.a.link, &cast), BT_EINVAL);
+    rpc_link_close(e.a.link, BT_OK);
+    assert_int_equal(rpc_link_cast(e.a.link, &cast), BT_ECLOSING);
+    ends_deinit(&e);
+}
+
+static void a_cast_is_an_event_at_every_link(void **state)
+{
+    (void)state;
+    check_cast(false);
+    check_cast(true);
 }
 
 /* Asks for a long echo again and again, and reads nothing. */
@@ -678,7 +747,7 @@ static void without_memory_there_is_no_pair(void **state)
 static void a_link_is_small(void **state)
 {
     (void)state;
-    assert_true(sizeof(struct rpc_link) <= 160);
+    assert_true(sizeof(struct rpc_link) <= RPC_LINK_SERVE_SIZE);
     assert_true(sizeof(struct rpc_call) <= 160);
 }
 
@@ -709,6 +778,8 @@ int main(void)
         cmocka_unit_test(every_call_ends_whichever_allocation_fails),
         cmocka_unit_test(without_memory_there_is_no_pair),
         cmocka_unit_test(a_link_is_small),
+        cmocka_unit_test(a_link_that_only_serves_answers_until_it_ends),
+        cmocka_unit_test(a_cast_is_an_event_at_every_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
