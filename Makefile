@@ -213,6 +213,13 @@ bench: deps-check
 	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(GRACE),--grace-s=$(GRACE)) $(if $(SECONDS),--seconds=$(SECONDS)) \
 	           $(if $(ONLY),--only=$(ONLY)) $(if $(WRITE),--write)
 
+# What a message costs in instructions, from now on: for a change that is worth it. make check compares with it.
+.PHONY: instructions
+instructions: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BYTETALK=$(CURDIR)/$(BUILD)/bytetalk BYTETALK_CLI=$(CURDIR)/$(BUILD)/bytetalk-cli BYTETALK_BUILD=$(CURDIR)/$(BUILD) BYTETALK_INSTRUCTIONS=write \
+	 $(PYTHON) -m pytest -q -p no:cacheprovider test/integration/test_instructions.py
+
 # How far it goes: the simulations behind docs/CAPACITY.md, then its table from the inputs in it. MEASURE=1 measures this machine first.
 .PHONY: sim
 sim: deps-check
