@@ -215,18 +215,22 @@ static void fan_members(struct chat_conv *c, uint64_t seq)
 
 /* ---- sending -------------------------------------------------------------------------------------------------------------------- */
 
+/* Mostly the buffer is long enough: how long it must be is asked only when it was not. */
 static enum bt_err encode(const pb_msgdesc_t *fields, const void *msg, uint8_t **buf, size_t *cap, size_t *len_out)
 {
-    size_t size = rpc_size(fields, msg);
+    size_t size;
+    uint8_t *bigger;
 
-    if (size > *cap) {
-        uint8_t *bigger = bt_realloc(*buf, size * 2);
-        if (bigger == NULL)
-            return BT_ENOMEM;
-        *buf = bigger;
-        *cap = size * 2;
-    }
-    *len_out = size > 0 ? rpc_encode(fields, msg, *buf, *cap) : 0;
+    *len_out = rpc_encode(fields, msg, *buf, *cap);
+    size = *len_out > 0 ? 0 : rpc_size(fields, msg);
+    if (size <= *cap)
+        return BT_OK;
+    bigger = bt_realloc(*buf, size * 2);
+    if (bigger == NULL)
+        return BT_ENOMEM;
+    *buf = bigger;
+    *cap = size * 2;
+    *len_out = rpc_encode(fields, msg, *buf, *cap);
     return BT_OK;
 }
 
