@@ -1,6 +1,7 @@
 /* store/sqlite_open.c: opening and closing connections to the database file. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,8 +34,17 @@ enum bt_err sqlite_why(sqlite3 *handle, int rc, const char *path, char *why, siz
     }
 }
 
+/* What memory SQLite uses is asked by nobody, and counting it takes a lock for each allocation. */
+static void count_no_memory(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* refused once something has used SQLite: then it counts */
+}
+
 enum bt_err sqlite_conn_open(struct sqlite_conn *conn, const char *path, int flags, char *why, size_t why_size)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, count_no_memory);
     int rc = sqlite3_open_v2(path, &conn->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc != SQLITE_OK) {
         enum bt_err err = sqlite_why(conn->handle, rc, path, why, why_size);
