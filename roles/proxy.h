@@ -154,6 +154,7 @@ bool proxy_shed_forward(struct proxy *proxy, struct rpc_call *call);
 
 /* Login, Resume, Logout: forwarded too, and their answer binds or unbinds the connection. */
 void proxy_bind(struct proxy_client *client, struct rpc_call *call, const struct rpc_frame *frame);
+void proxy_bind_ended(struct proxy_client *client); /* it was unbound for good: a login that still waits for presence is refused */
 void proxy_unbind(struct proxy_client *client); /* no longer a session of its user; presence is told after the last one */
 void proxy_ended_start(struct proxy *proxy);    /* ask every second which sessions have ended */
 void proxy_bind_stop(struct proxy *proxy);

@@ -2,7 +2,8 @@
  * roles/proxy_bind.c: logins, resumed and ended sessions, and presence.
  *
  * The answer of a login goes to the client only after his presence is written: from then on he compares positions, and what is
- * sent from then on is pushed to him.
+ * sent from then on is pushed to him. It does not wait for long, though: when presence is silent the client is let in without it,
+ * and compares again when it was written.
  */
 #include "roles/proxy.h"
 
@@ -20,6 +21,7 @@
 enum {
     ENDED_EVERY_MS = 1000,
     ENDED_SLACK_MS = 10000, /* a write may have been under way that long when the list was read past it */
+    PRESENCE_WAIT_MS = 1000, /* a login waits that long for presence, but never longer than half of what its caller still waits */
 };
 
 /* ---- coming and going ------------------------------------------------------------------------------------------------------ */
@@ -97,7 +99,9 @@ struct proxy_binding {
     struct rpc_call *call;       /* NULL: it has gone */
     struct rpc_pending *pending; /* NULL: answered; presence is being written */
     struct proxy_shed_queue *queue; /* a login's; NULL: a logout */
-    uint64_t user_id;
+    struct net_timer wait_timer; /* for presence */
+    uint64_t user_id, session;
+    bool is_let_in; /* answered before presence was written */
     uint8_t *reply;
     size_t len;
 };
@@ -107,6 +111,7 @@ static void binding_free(struct proxy_binding *b)
     struct proxy *proxy = b->proxy;
 
     proxy->nforwards--;
+    net_timer_stop(proxy->env.loop, &b->wait_timer);
     if (b->queue != NULL)
         proxy_shed_done(b->queue, net_now_ms(proxy->env.loop));
     bt_free(b->reply);
@@ -131,14 +136,61 @@ static void binding_dead(void *arg)
 
     rpc_fail(b->call, BT_ECANCELLED, NULL);
     b->call = NULL;
-    if (b->pending != NULL) {
-        rpc_cancel(b->pending);
-        binding_over(b, b->client->user_id != 0 ? CLIENT_BOUND : CLIENT_GREETED);
-        binding_free(b);
+    binding_over(b, b->client->user_id != 0 ? CLIENT_BOUND : CLIENT_GREETED);
+    b->client = NULL;
+    net_timer_stop(b->proxy->env.loop, &b->wait_timer);
+    if (b->pending == NULL)
+        return; /* presence_written frees it */
+    rpc_cancel(b->pending);
+    binding_free(b);
+}
+
+/* Answer a login whose session is bound, or was until it ended. The binding lasts until presence is written. */
+static void login_answer(struct proxy_binding *b)
+{
+    struct proxy_client *client = b->client, *first;
+
+    net_timer_stop(b->proxy->env.loop, &b->wait_timer);
+    rpc_call_on_dead(b->call, NULL, NULL);
+    if (client->user_id != 0) {
+        rpc_reply_raw(b->call, RPC_STATUS_OK, 0, b->reply, b->len);
+        first = proxy_user_find(b->proxy, b->user_id);
+        if (!first->is_told)
+            tell_presence(b->proxy, b->user_id, true);
+        first->is_told = true;
+        rpc_link_set_limits(client->link, &b->proxy->limits);
     } else {
-        b->client->binding = NULL;
-        b->client = NULL; /* told by the presence callback, which frees it */
+        rpc_fail(b->call, BT_ENOAUTH, "the session has ended");
     }
+    b->call = NULL;
+    binding_over(b, CLIENT_BOUND);
+    b->client = NULL;
+}
+
+static void presence_is_late(void *arg)
+{
+    struct proxy_binding *b = arg;
+
+    b->is_let_in = true;
+    login_answer(b);
+}
+
+static struct proxy_client *client_find(const struct proxy *proxy, uint64_t user_id, uint64_t session)
+{
+    struct proxy_client *c = proxy_user_find(proxy, user_id);
+
+    while (c != NULL && c->session != session)
+        c = c->of_user;
+    return c;
+}
+
+/* Written at last, with nobody told that presence was away: what was sent meanwhile was perhaps not pushed. */
+static void let_in_compares(struct proxy_binding *b)
+{
+    struct proxy_client *client = client_find(b->proxy, b->user_id, b->session);
+
+    if (client != NULL && client->state == CLIENT_BOUND)
+        proxy_event(client, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
 }
 
 static void presence_written(enum bt_err err, void *arg)
@@ -147,23 +199,25 @@ static void presence_written(enum bt_err err, void *arg)
 
     if (err != BT_OK)
         log_warn("presence of user %llu not written yet: %s", (unsigned long long)b->user_id, bt_err_text(err));
-    if (b->client != NULL) {
-        bool is_ours = b->client->state == CLIENT_BINDING;
-        struct proxy_client *first = is_ours ? proxy_user_find(b->proxy, b->user_id) : NULL;
-        rpc_call_on_dead(b->call, NULL, NULL);
-        if (is_ours)
-            rpc_reply_raw(b->call, RPC_STATUS_OK, 0, b->reply, b->len);
-        else
-            rpc_fail(b->call, BT_ENOAUTH, "the session has ended");
-        if (is_ours && !first->is_told) {
-            first->is_told = true;
-            tell_presence(b->proxy, b->user_id, true);
-        }
-        if (is_ours)
-            rpc_link_set_limits(b->client->link, &b->proxy->limits);
-        binding_over(b, CLIENT_BOUND);
-    }
+    if (b->client != NULL)
+        login_answer(b);
+    else if (b->is_let_in && err == BT_OK)
+        let_in_compares(b);
     binding_free(b);
+}
+
+void proxy_bind_ended(struct proxy_client *client)
+{
+    if (client->binding != NULL && client->binding->pending == NULL)
+        login_answer(client->binding);
+}
+
+static void presence_write(struct proxy_binding *b)
+{
+    uint32_t half_ms = rpc_call_left_ms(b->call) / 2;
+
+    net_timer_start(b->proxy->env.loop, &b->wait_timer, half_ms < PRESENCE_WAIT_MS ? half_ms : PRESENCE_WAIT_MS, presence_is_late, b);
+    presence_set(b->proxy->env.presence, b->user_id, true, presence_written, b);
 }
 
 /* Bind the connection to the session that a login's answer names. */
@@ -172,21 +226,21 @@ static enum bt_err bind(struct proxy_binding *b, const struct rpc_reply *reply)
     struct proxy_client *client = b->client;
     LoginReply login = { 0 };
     enum bt_err err = rpc_reply_decode(reply, LoginReply_fields, &login);
-    uint64_t session = login.session_id;
 
     if (err != BT_OK)
         return err;
     b->user_id = login.user_id;
+    b->session = login.session_id;
     rpc_release(LoginReply_fields, &login);
     if (b->user_id == 0)
         return BT_EPROTO;
     b->reply = bt_malloc(reply->len > 0 ? reply->len : 1);
-    if (b->reply == NULL || proxy_user_add(client, b->user_id, session) != BT_OK)
+    if (b->reply == NULL || proxy_user_add(client, b->user_id, b->session) != BT_OK)
         return BT_ENOMEM;
     memcpy(b->reply, reply->payload, reply->len);
     b->len = reply->len;
     drop_older(client);
-    presence_set(b->proxy->env.presence, b->user_id, true, presence_written, b);
+    presence_write(b);
     return BT_OK;
 }
 
@@ -201,7 +255,7 @@ static void binding_done(const struct rpc_reply *reply, void *arg)
     if (err == BT_OK && !is_logout) {
         err = bind(b, reply);
         if (err == BT_OK)
-            return; /* goes on in presence_written */
+            return; /* goes on in presence_written or presence_is_late */
     }
     rpc_call_on_dead(b->call, NULL, NULL);
     if (err == BT_OK) {
@@ -260,13 +314,10 @@ static void ended_ask(void *proxy_arg);
 
 static void ended_one(struct proxy *proxy, const EndedSession *s)
 {
-    struct proxy_client *c;
+    struct proxy_client *client = client_find(proxy, s->user_id, s->session_id);
 
-    for (c = proxy_user_find(proxy, s->user_id); c != NULL; c = c->of_user)
-        if (c->session == s->session_id) {
-            proxy_client_end(c, s->why);
-            return;
-        }
+    if (client != NULL)
+        proxy_client_end(client, s->why);
 }
 
 static void ended_done(const struct rpc_reply *reply, void *arg)

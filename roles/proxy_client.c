@@ -126,9 +126,10 @@ void proxy_client_end(struct proxy_client *client, SessionEnd why)
 {
     const SessionEndedEvent event = { .why = why };
 
-    proxy_event(client, RPC_ON_SESSION_ENDED, SessionEndedEvent_fields, &event);
     proxy_unbind(client);
     client->state = CLIENT_LEAVING;
+    proxy_bind_ended(client); /* nothing is taken from here once the link finishes, not even answers */
+    proxy_event(client, RPC_ON_SESSION_ENDED, SessionEndedEvent_fields, &event);
     rpc_link_finish(client->link, LINGER_MS);
 }
 
