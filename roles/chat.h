@@ -138,6 +138,7 @@ struct chat_conv {
 
     struct chat_recent *window;        /* a ring of the newest; allocated as it fills */
     uint32_t window_n, window_cap, window_at;
+    uint64_t window_max_id;            /* no id in the window is above it */
 };
 
 /* One user at one node, in the copy of presence: an open-addressed table, a user at two nodes has two places. */

@@ -215,6 +215,8 @@ void chat_conv_drop_member(struct chat_conv *c, uint64_t user_id)
 
 const struct chat_recent *chat_conv_recall(const struct chat_conv *c, uint64_t sender_id, uint64_t client_msg_id)
 {
+    if (client_msg_id > c->window_max_id) /* as ids rise, that is most often so */
+        return NULL;
     for (uint32_t i = 0; i < c->window_n; i++)
         if (c->window[i].client_msg_id == client_msg_id && c->window[i].sender_id == sender_id)
             return &c->window[i];
@@ -243,6 +245,8 @@ void chat_conv_remember(struct chat_conv *c, const struct chat_recent *r)
     if (c->window_at >= c->window_cap)
         c->window_at = 0;
     c->window[c->window_at++] = *r;
+    if (r->client_msg_id > c->window_max_id)
+        c->window_max_id = r->client_msg_id;
     if (c->window_n < c->window_cap)
         c->window_n++;
 }
@@ -371,6 +375,7 @@ static void load_tail_done(enum bt_err err, const struct db_rows *rows, void *ar
     c->head_seq = 0;
     c->head_ms = 0;
     c->window_n = c->window_at = 0;
+    c->window_max_id = 0;
     for (size_t r = rows->nrows; r-- > 0;) { /* newest first: remembered oldest first */
         struct store_message_id id = store_message_id_of(rows, r);
         c->head_seq = id.seq;
