@@ -177,6 +177,26 @@ struct chat_member *chat_conv_member(const struct chat_conv *c, uint64_t user_id
     return i < c->nmembers && c->members[i].user_id == user_id ? &c->members[i] : NULL;
 }
 
+/* A large group's list of its connected members follows who comes and goes, so that a change costs no look at all of them. */
+static void online_put(struct chat_conv *c, uint64_t user_id)
+{
+    if (!c->online_known || !chat_presence_has(c->chat, user_id))
+        return;
+    if (c->nonline < c->online_cap)
+        c->online[c->nonline++] = user_id;
+    else
+        c->online_known = false; /* made anew, with room for more, when it is needed */
+}
+
+static void online_drop(struct chat_conv *c, uint64_t user_id)
+{
+    for (size_t i = 0; c->online_known && i < c->nonline; i++)
+        if (c->online[i] == user_id) {
+            c->online[i] = c->online[--c->nonline];
+            return;
+        }
+}
+
 enum bt_err chat_conv_put_member(struct chat_conv *c, const struct chat_member *m)
 {
     size_t i = member_at(c, m->user_id);
@@ -198,7 +218,7 @@ enum bt_err chat_conv_put_member(struct chat_conv *c, const struct chat_member *
     memmove(&c->members[i + 1], &c->members[i], (c->nmembers - i) * sizeof c->members[0]);
     c->members[i] = *m;
     c->nmembers++;
-    c->online_known = false;
+    online_put(c, m->user_id);
     return BT_OK;
 }
 
@@ -210,7 +230,7 @@ void chat_conv_drop_member(struct chat_conv *c, uint64_t user_id)
         return;
     c->nmembers--;
     memmove(&c->members[i], &c->members[i + 1], (c->nmembers - i) * sizeof c->members[0]);
-    c->online_known = false;
+    online_drop(c, user_id);
 }
 
 const struct chat_recent *chat_conv_recall(const struct chat_conv *c, uint64_t sender_id, uint64_t client_msg_id)
