@@ -57,6 +57,8 @@ CREATE TABLE IF NOT EXISTS chat_group (
     join_mode    INT             NOT NULL,     -- 0 open, 1 by request, 2 by invitation
     created_ms   BIGINT          NOT NULL,
     disbanded_ms BIGINT          NOT NULL DEFAULT 0,
+    member_count INT             NOT NULL DEFAULT 0,  -- rows of member with a role; changed together with them
+    owner_id     BIGINT          NOT NULL DEFAULT 0,  -- whose role is 3
     CONSTRAINT chat_group_request UNIQUE (creator_id, request_id)
 );
 

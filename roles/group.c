@@ -183,12 +183,6 @@ void group_view(struct group_job *job, group_step *next)
     store_group_get(job->role->store, job->group_id, job->caller, group_view_done, job);
 }
 
-void group_right(struct group_job *job, group_step *next)
-{
-    job->next = next;
-    store_group_right(job->role->store, job->group_id, job->caller, group_view_done, job);
-}
-
 static void group_other_done(enum bt_err err, const struct db_rows *rows, void *arg)
 {
     struct group_job *job = arg;

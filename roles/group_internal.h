@@ -92,7 +92,6 @@ void group_reply_info(struct group_job *job);    /* GroupInfo of job->view */
 
 /* Steps. Each runs next once it went well; else the call fails, and the job ends. */
 void group_view(struct group_job *job, group_step *next);           /* reads job->view; NOT_FOUND: no such group */
-void group_right(struct group_job *job, group_step *next);          /* the same without members and owner_id, which cost */
 void group_other(struct group_job *job, group_step *next);          /* reads job->other, of job->user_id */
 void group_joined(struct group_job *job, group_step *next);         /* counts job->joined, of the caller */
 void group_apply(struct group_job *job, const Membership *change, group_step *next); /* asks the owner; job->seq */

@@ -44,7 +44,7 @@ static void join_viewed(struct group_job *job);
 
 static void join_again(struct group_job *job)
 {
-    group_right(job, join_viewed);
+    group_view(job, join_viewed);
 }
 
 static void join_viewed(struct group_job *job)
@@ -70,7 +70,7 @@ void group_join_group(struct rpc_call *call, const void *msg, void *self)
     struct group_job *job = group_begin(self, call);
     (void)msg;
     if (job)
-        group_right(job, join_viewed);
+        group_view(job, join_viewed);
 }
 
 /* ---- Invite -------------------------------------------------------------------------------------------------------- */
@@ -183,7 +183,7 @@ static void refuse_viewed(struct group_job *job)
 
 static void refuse_again(struct group_job *job)
 {
-    group_right(job, refuse_viewed);
+    group_view(job, refuse_viewed);
 }
 
 void group_refuse(struct rpc_call *call, const void *msg, void *self)
@@ -193,5 +193,5 @@ void group_refuse(struct rpc_call *call, const void *msg, void *self)
     if (!job)
         return;
     job->user_id = req->user_id ? req->user_id : job->caller;
-    group_right(job, refuse_viewed);
+    group_view(job, refuse_viewed);
 }

@@ -117,7 +117,7 @@ void group_list_members(struct rpc_call *call, const void *msg, void *self)
     if (!page)
         return;
     page->pending = (int32_t)req->pending;
-    group_right(job, members_viewed);
+    group_view(job, members_viewed);
 }
 
 /* ---- MyGroups ------------------------------------------------------------------------------------------------------ */

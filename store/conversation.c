@@ -111,8 +111,8 @@ void store_conversation_add_user(struct db_list *list, uint64_t hi, uint64_t lo,
 
 void store_conversation_add_group(struct db_list *list, const struct store_new_group *g)
 {
-    static const char sql[] = "INSERT INTO chat_group (group_id, creator_id, request_id, name, about, join_mode, created_ms, disbanded_ms)"
-                              " VALUES (?, ?, ?, ?, ?, ?, ?, 0)";
+    static const char sql[] = "INSERT INTO chat_group (group_id, creator_id, request_id, name, about, join_mode, created_ms, disbanded_ms, member_count, owner_id)"
+                              " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0)";
     const struct db_val vals[] = { I(g->group_id), I(g->creator_id), I(g->request_id), db_bytes(g->name, g->name_len), db_bytes(g->about, g->about_len),
                                    I(g->join_mode), I(g->created_ms) };
 
@@ -136,6 +136,23 @@ void store_conversation_add_disband(struct db_list *list, uint64_t group_id, int
     db_list_add(list, sql, vals, 2, 1);
 }
 
+/* What the group's row says of its members. */
+static void add_count(struct db_list *list, uint64_t group_id, int change)
+{
+    static const char sql[] = "UPDATE chat_group SET member_count = member_count + ? WHERE group_id = ?";
+    const struct db_val vals[] = { I(change), I(group_id) };
+
+    db_list_add(list, sql, vals, 2, 1);
+}
+
+static void add_owner(struct db_list *list, uint64_t group_id, uint64_t user_id)
+{
+    static const char sql[] = "UPDATE chat_group SET owner_id = ? WHERE group_id = ?";
+    const struct db_val vals[] = { I(user_id), I(group_id) };
+
+    db_list_add(list, sql, vals, 2, 1);
+}
+
 void store_conversation_add_join(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, uint64_t seq, const struct store_member *was)
 {
     static const char sql[] = "UPDATE member SET role = ?, pending = 0, joined_seq = ?, left_seq = 0, delivered_seq = ?, read_seq = ?"
@@ -143,10 +160,13 @@ void store_conversation_add_join(struct db_list *list, uint64_t group_id, uint64
 
     if (was == NULL) {
         add_member(list, group_id, 0, user_id, role, seq);
-        return;
+    } else {
+        const struct db_val vals[] = { I(role), I(seq), I(seq - 1), I(seq - 1), I(group_id), I(user_id), I(was->pending) };
+        db_list_add(list, sql, vals, 7, 1);
     }
-    const struct db_val vals[] = { I(role), I(seq), I(seq - 1), I(seq - 1), I(group_id), I(user_id), I(was->pending) };
-    db_list_add(list, sql, vals, 7, 1);
+    add_count(list, group_id, 1);
+    if (role == STORE_OWNER)
+        add_owner(list, group_id, user_id);
 }
 
 void store_conversation_add_leave(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, uint64_t seq)
@@ -155,6 +175,7 @@ void store_conversation_add_leave(struct db_list *list, uint64_t group_id, uint6
     const struct db_val vals[] = { I(seq), I(group_id), I(user_id), I(role) };
 
     db_list_add(list, sql, vals, 4, 1);
+    add_count(list, group_id, -1);
 }
 
 void store_conversation_add_role(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t from, int32_t to)
@@ -163,6 +184,8 @@ void store_conversation_add_role(struct db_list *list, uint64_t group_id, uint64
     const struct db_val vals[] = { I(to), I(group_id), I(user_id), I(from) };
 
     db_list_add(list, sql, vals, 4, 1);
+    if (to == STORE_OWNER)
+        add_owner(list, group_id, user_id);
 }
 
 void store_conversation_add_mute(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, int64_t until_ms)

@@ -17,25 +17,12 @@ static uint64_t u64_at(const struct db_rows *rows, size_t r, size_t c)
     return v->type == DB_INT ? (uint64_t)v->i : 0;
 }
 
-#define VIEW_COLUMNS                                                                                                                                           \
-    "g.group_id, g.creator_id, g.name, g.about, g.join_mode, g.created_ms, g.disbanded_ms,"                                                                    \
-    " (SELECT COUNT(*) FROM member c WHERE c.hi = g.group_id AND c.lo = 0 AND c.role > 0),"                                                                    \
-    " (SELECT MIN(o.user_id) FROM member o WHERE o.hi = g.group_id AND o.lo = 0 AND o.role = 3),"                                                              \
-    " m.role, m.pending"
-#define RIGHT_COLUMNS "g.group_id, g.creator_id, g.name, g.about, g.join_mode, g.created_ms, g.disbanded_ms, 0, 0, m.role, m.pending"
+#define VIEW_COLUMNS "g.group_id, g.creator_id, g.name, g.about, g.join_mode, g.created_ms, g.disbanded_ms, g.member_count, g.owner_id, m.role, m.pending"
 #define VIEW_FROM " FROM chat_group g LEFT JOIN member m ON m.hi = g.group_id AND m.lo = 0 AND m.user_id = ?"
 
 void store_group_get(struct store *st, uint64_t group_id, uint64_t user_id, db_rows_cb *cb, void *arg)
 {
     static const char sql[] = "SELECT " VIEW_COLUMNS VIEW_FROM " WHERE g.group_id = ?";
-    const struct db_val vals[] = { I(user_id), bounded(group_id) };
-
-    db_query(store_db(st), sql, vals, 2, cb, arg);
-}
-
-void store_group_right(struct store *st, uint64_t group_id, uint64_t user_id, db_rows_cb *cb, void *arg)
-{
-    static const char sql[] = "SELECT " RIGHT_COLUMNS VIEW_FROM " WHERE g.group_id = ?";
     const struct db_val vals[] = { I(user_id), bounded(group_id) };
 
     db_query(store_db(st), sql, vals, 2, cb, arg);

@@ -29,12 +29,8 @@ struct store_group_view {
     bool has_row;                   /* the user has a member row, of whatever role */
 };
 
-/*
- * One group, seen by user_id; no row: there is none. Rows: store_group_view_of(). _right: without counting its members and
- * looking for its owner, which are 0.
- */
+/* One group, seen by user_id; no row: there is none. Rows: store_group_view_of(). */
 void store_group_get(struct store *st, uint64_t group_id, uint64_t user_id, db_rows_cb *cb, void *arg);
-void store_group_right(struct store *st, uint64_t group_id, uint64_t user_id, db_rows_cb *cb, void *arg);
 
 /* The group that creator_id made with request_id, seen by him; no row: none. */
 void store_group_find(struct store *st, uint64_t creator_id, uint64_t request_id, db_rows_cb *cb, void *arg);

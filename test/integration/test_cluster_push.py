@@ -27,7 +27,8 @@ def make_group(cluster, users):
         f"USE {database};"
         f"INSERT INTO chat_group (group_id, creator_id, request_id, name, about, join_mode, created_ms) VALUES ({GROUP_ID}, 1, 1, 'g', '', 0, 1);"
         f"INSERT INTO member {columns} SELECT {GROUP_ID}, 0, {FIRST_MEMBER} + seq, 1, 1 FROM seq_1_to_{MEMBERS};"
-        f"INSERT INTO member {columns} VALUES " + ", ".join(f"({GROUP_ID}, 0, {u.user_id}, 1, 1)" for u in users))
+        f"INSERT INTO member {columns} VALUES " + ", ".join(f"({GROUP_ID}, 0, {u.user_id}, 1, 1)" for u in users) + ";"
+        f"UPDATE chat_group SET member_count = {MEMBERS + len(users)} WHERE group_id = {GROUP_ID}")
 
 
 def pushed(user, seq):

@@ -44,6 +44,10 @@ void seed_member(struct store_env *env, uint64_t hi, uint64_t lo, uint64_t user_
 {
     const struct db_val vals[] = { I(hi), I(lo), I(user_id), I(role), I(joined_seq), I(left_seq) };
     exec(env, "INSERT INTO member (hi, lo, user_id, role, joined_seq, left_seq) VALUES (?, ?, ?, ?, ?, ?)", vals, 6);
+    const struct db_val group[] = { I(hi) };
+    if (lo == 0 && role > 0) /* as its owner would */
+        assert_int_equal(env_exec(env, "UPDATE chat_group SET member_count = (SELECT COUNT(*) FROM member m WHERE m.hi = ?1 AND m.lo = 0 AND m.role > 0),"
+                                       " owner_id = COALESCE((SELECT user_id FROM member o WHERE o.hi = ?1 AND o.lo = 0 AND o.role = 3), 0) WHERE group_id = ?1", group, 1, DB_ANY).err, BT_OK);
 }
 
 void seed_pending(struct store_env *env, uint64_t group_id, uint64_t user_id, int pending)

@@ -16,13 +16,24 @@
 #include "test/unit/store_env.h"
 
 /* A program to come: its schema has one column and one table more. */
-static const char *const steps_to_3[] = {
+static const char *steps_to_come[64] = { /* behind those that there are */
     "ALTER TABLE account ADD COLUMN motto VARBINARY(64)",
     "CREATE TABLE later (id BIGINT NOT NULL PRIMARY KEY); UPDATE account SET motto = 'new'",
 };
-static const struct schema schema_3 = { .create = store_schema_sql, .version = 3, .steps = steps_to_3 };
-static const char *const steps_broken[] = { "CREATE TABLE half (id BIGINT); ALTER TABLE nowhere ADD COLUMN x INT" };
-static const struct schema schema_broken = { .create = store_schema_sql, .version = 2, .steps = steps_broken };
+static const char *steps_broken[64] = { "CREATE TABLE half (id BIGINT); ALTER TABLE nowhere ADD COLUMN x INT" };
+static struct schema schema_next = { .create = store_schema_sql, .steps = steps_to_come };
+static struct schema schema_broken = { .create = store_schema_sql, .steps = steps_broken };
+
+/* Put what comes behind the steps that there are. */
+static void come(struct schema *next, const char **steps, int n)
+{
+    int before = store_schema.version - 1;
+
+    memmove(steps + before, steps, (size_t)n * sizeof *steps);
+    for (int i = 0; i < before; i++)
+        steps[i] = store_schema.steps[i];
+    next->version = store_schema.version + n;
+}
 
 static int setup(void **state)
 {
@@ -140,44 +151,69 @@ static void looking_changes_nothing(void **state)
     assert_int_equal(env_open(&look, STORE_LOOK, NULL), BT_OK); /* beside a server */
     env_close(env);
     files = count_files(env);
-    assert_int_equal(env_open(env, STORE_LOOK, &schema_3), BT_OK);
+    assert_int_equal(env_open(env, STORE_LOOK, &schema_next), BT_OK);
     assert_non_null(strstr(env->why, "will be upgraded"));
     assert_int_equal(env_open(env, STORE_LOOK, NULL), BT_OK);
     assert_int_equal(count_files(env), files);
 }
 
+/* Version 1 had neither count nor owner in a group's row. */
+static void groups_of_the_first_version_get_their_count_and_owner(void **state)
+{
+    static const char *const back[] = {
+        "INSERT INTO chat_group (group_id, creator_id, request_id, name, about, join_mode, created_ms) VALUES (9, 1, 1, 'g', '', 0, 1)",
+        "INSERT INTO chat_group (group_id, creator_id, request_id, name, about, join_mode, created_ms) VALUES (10, 1, 2, 'h', '', 0, 1)",
+        "INSERT INTO member (hi, lo, user_id, role) VALUES (9, 0, 1, 1), (9, 0, 2, 3), (9, 0, 3, 2), (9, 0, 4, 0), (9, 1, 5, 1)",
+        "ALTER TABLE chat_group DROP COLUMN member_count",
+        "ALTER TABLE chat_group DROP COLUMN owner_id",
+        "UPDATE schema_version SET version = 1",
+    };
+    struct store_env *env = *state;
+    assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
+    for (size_t i = 0; i < sizeof back / sizeof back[0]; i++)
+        assert_int_equal(env_exec(env, back[i], NULL, 0, DB_ANY).err, BT_OK);
+    env_close(env);
+    assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
+    assert_int_equal(env_int(env, "SELECT version FROM schema_version"), store_schema.version);
+    assert_int_equal(env_int(env, "SELECT member_count FROM chat_group WHERE group_id = 9"), 3);
+    assert_int_equal(env_int(env, "SELECT owner_id FROM chat_group WHERE group_id = 9"), 2);
+    assert_int_equal(env_int(env, "SELECT member_count + owner_id FROM chat_group WHERE group_id = 10"), 0);
+}
+
 static void an_older_schema_is_upgraded_after_a_copy(void **state)
 {
     struct store_env *env = *state;
+    char old[64];
     assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
     add_account(env, 7);
     env_close(env);
 
-    assert_int_equal(env_open(env, STORE_OPERATE, &schema_3), BT_ESTATE);
-    assert_int_equal(env_open(env, STORE_SERVE, &schema_3), BT_OK);
-    assert_int_equal(env_int(env, "SELECT version FROM schema_version"), 3);
+    assert_int_equal(env_open(env, STORE_OPERATE, &schema_next), BT_ESTATE);
+    assert_int_equal(env_open(env, STORE_SERVE, &schema_next), BT_OK);
+    assert_int_equal(env_int(env, "SELECT version FROM schema_version"), store_schema.version + 2);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM later"), 0);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM account WHERE motto = 'new'"), 1);
     env_close(env);
 
     /* The copy is a whole database of the old version. */
-    assert_int_equal(rename(env_path(env, "bytetalk.db.v1"), env_path(env, "old.db")), 0);
+    snprintf(old, sizeof old, "bytetalk.db.v%d", store_schema.version);
+    assert_int_equal(rename(env_path(env, old), env_path(env, "old.db")), 0);
     env_set(env, "store.url=sqlite:old.db");
     assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
-    assert_int_equal(env_int(env, "SELECT version FROM schema_version"), 1);
+    assert_int_equal(env_int(env, "SELECT version FROM schema_version"), store_schema.version);
     assert_int_equal(env_int(env, "SELECT user_id FROM account"), 7);
 }
 
 static void a_newer_schema_is_refused(void **state)
 {
     struct store_env *env = *state;
-    assert_int_equal(env_open(env, STORE_SERVE, &schema_3), BT_OK);
+    assert_int_equal(env_open(env, STORE_SERVE, &schema_next), BT_OK);
     env_close(env);
     assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_ESTATE);
     assert_non_null(strstr(env->why, "newer than this program"));
     assert_int_equal(env_open(env, STORE_OPERATE, NULL), BT_ESTATE);
     assert_int_equal(env_open(env, STORE_LOOK, NULL), BT_ESTATE);
-    assert_int_equal(env_open(env, STORE_SERVE, &schema_3), BT_OK);
+    assert_int_equal(env_open(env, STORE_SERVE, &schema_next), BT_OK);
 }
 
 static void a_failed_upgrade_leaves_the_old_schema(void **state)
@@ -266,7 +302,7 @@ static void a_backup_of_a_busy_database_is_whole(void **state)
     env_set(env, "store.url=sqlite:copy.db");
     assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
     assert_int_equal(env_int(env, "SELECT COUNT(*) % 2 FROM friend"), 0);
-    assert_int_equal(env_int(env, "SELECT version FROM schema_version"), 1);
+    assert_int_equal(env_int(env, "SELECT version FROM schema_version"), store_schema.version);
 }
 
 struct ids {
@@ -477,6 +513,8 @@ static void the_clock_never_goes_back(void **state)
 
 int main(void)
 {
+    come(&schema_next, steps_to_come, 2);
+    come(&schema_broken, steps_broken, 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_first_start_makes_everything, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_server_is_told_who_serves, setup, teardown),
@@ -484,6 +522,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_operator_works_beside_a_server, setup, teardown),
         cmocka_unit_test_setup_teardown(looking_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(an_older_schema_is_upgraded_after_a_copy, setup, teardown),
+        cmocka_unit_test_setup_teardown(groups_of_the_first_version_get_their_count_and_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_schema_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_upgrade_leaves_the_old_schema, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_database_of_ours_is_refused, setup, teardown),

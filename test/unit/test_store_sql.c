@@ -267,7 +267,7 @@ static void group_life(struct tale *t)
     READ(store_group_get, GROUP, UINT64_MAX);
     READ(store_group_find, ALICE, 7);
     READ(store_group_list, BOB, 0, 10);
-    READ(store_group_right, GROUP, BOB);
+    READ(store_group_get, GROUP, BOB);
     READ(store_group_joined, BOB);
     READ(store_group_other, GROUP, CAROL, ALICE);
     READ(store_group_other, GROUP, 77, ALICE);
