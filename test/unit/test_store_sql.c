@@ -173,6 +173,8 @@ static void sessions(struct tale *t)
     READ(store_session_ended, 31);
     WRITE(BT_OK, store_account_set_password, BOB, text("hash"), text("hash 2"), 0, 3);
     WRITE(BT_ECONFLICT, store_account_set_password, BOB, text("hash"), text("hash 3"), 0, 3);
+    WRITE(BT_OK, store_account_set_hash, BOB, text("hash 2"), text("hash 2 anew"));
+    WRITE(BT_ECONFLICT, store_account_set_hash, BOB, text("hash 2"), text("too late"));
     WRITE(BT_OK, store_account_disable, CAROL, 4);
     WRITE(BT_OK, store_account_enable, CAROL);
     READ(store_account_by_id, CAROL);
