@@ -17,7 +17,7 @@ DATABASE = "bytetalk1"
 HURRIED = "SET GLOBAL innodb_flush_log_at_trx_commit=2, sync_binlog=0"
 DURABLE = "SET GLOBAL innodb_flush_log_at_trx_commit=1, sync_binlog=1"
 SPARE_BYTES = 128 << 10
-FOLLOWS_S = 240.0        # until a new replica has read the whole log
+FOLLOWS_S = 120.0        # until a new replica has read what was written while it was made
 UNLOGGED_ROWS = 5000     # at most, between the two figures of one statement: its snapshot and the log's end
 
 
@@ -124,15 +124,19 @@ class Stores:
         self.mariadb, self.mariadb_replica = self.mariadb_replica, self.mariadb
 
     def make_replica(self):
-        """Of what was the primary: it may hold what nobody was told of, so it begins with nothing and reads the whole log, as a
-        server with a new number, for it would leave out what it has written itself under the old one."""
+        """Of what was the primary: it may hold what nobody was told of, so it begins with nothing, gets a copy of the primary's
+        tables, and reads the log from there on, as a server with a new number: it would leave out what it wrote itself under the old one."""
         primary, replica = self.mariadb, self.mariadb_replica
         replica.number = next(self.server_ids)
         replica.kill()
         shutil.rmtree(replica.data, ignore_errors=True)
         replica.replica_of, replica.is_waited = primary, False
         replica.start()
-        replica.sql(f"{HURRIED}; CHANGE MASTER TO master_host='{primary.address}', master_port={primary.port}, master_user='replica', "
+        replica.sql(HURRIED)
+        replica.make_users()
+        replica.sql("RESET MASTER")
+        self._copy(primary, replica)
+        replica.sql(f"CHANGE MASTER TO master_host='{primary.address}', master_port={primary.port}, master_user='replica', "
                     f"master_password='{primary.password}', master_connect_retry=1, master_use_gtid=slave_pos; START SLAVE")
         # Twice: what was written while it read so far is little.
         for _ in range(2):
@@ -142,6 +146,21 @@ class Stores:
         replica.sql("STOP SLAVE IO_THREAD; START SLAVE IO_THREAD")
         wait_ready(lambda: primary.status("Rpl_semi_sync_master_clients") == "1", "the primary waits for its new replica")
         self.is_pair.set()
+
+    def _copy(self, primary, replica):
+        """The tables as of one moment, and the replica's place in the log as of that moment. Nothing of it is logged there."""
+        def client(program, server, *options):
+            return [program, "--no-defaults", f"--socket={server.socket}", "--user=root", *options]
+
+        databases = [name for name in (DATABASE, "test_probe") if primary.sql(f"SHOW DATABASES LIKE '{name}'")]
+        dump = subprocess.Popen(client("mariadb-dump", primary, "--single-transaction", "--quick", "--gtid", "--master-data=1", "--databases", *databases),
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        load = subprocess.run(client("mariadb", replica, "--init-command=SET SESSION sql_log_bin=0, unique_checks=0"), stdin=dump.stdout,
+                              capture_output=True, text=True, check=False)
+        dump.stdout.close()
+        said = dump.stderr.read().decode("utf-8", "replace") + load.stderr
+        if dump.wait() != 0 or load.returncode != 0:
+            raise NotReady(f"no copy of the primary: {said.strip()}")
 
     def wait_followed(self):
         """Until the replica has applied as good as everything."""
