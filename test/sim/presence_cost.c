@@ -177,7 +177,7 @@ static void apply_changes(struct bench *b, size_t groups)
     if (!convs)
         die("out of memory");
     for (size_t i = 0; i < groups; i++) {
-        convs[i].online_known = true;
+        convs[i].chat = &chat;
         convs[i].large_next = chat.large;
         chat.large = &convs[i];
         for (size_t m = 0; m < GROUP_MEMBERS; m++) {
