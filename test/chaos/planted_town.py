@@ -153,16 +153,17 @@ ROLES = "proxy,user,friend,group,offline"
 
 
 class Few(Town):
-    """One process with all roles but chat, and some that are chat nodes; none is in a registry, all know all. Cables: to each
-    of them, and from the chat nodes to the database."""
+    """One process with all roles but chat, some that are chat nodes, and a second proxy, to which what the first one's users write
+    is pushed by itself, not in an answer; none is in a registry, all know all. Cables: to each of them, and from the chat nodes to the database."""
 
     def __init__(self, directory, bug, chats=2, settings=None):
         super().__init__(directory, bug, settings)
         self.mariadb, self.redis = MariaDB(os.path.join(directory, "mariadb")), Redis(os.path.join(directory, "redis"))
         self.database = Cable(self.mariadb.host)
-        self.nodes = [f"{LOOPBACK}:{free_port()}" for _ in range(chats + 1)]
-        self.cables = [Cable(node) for node in self.nodes]   # the first one's, then the chat nodes'
-        self.proxies = [f"{LOOPBACK}:{free_port()}"]
+        self.nodes = [f"{LOOPBACK}:{free_port()}" for _ in range(chats + 2)]
+        self.cables = [Cable(node) for node in self.nodes]   # the first one's, then the chat nodes', then the second proxy's
+        self.proxies = [f"{LOOPBACK}:{free_port()}" for _ in range(2)]
+        roles = [ROLES.replace(",", "+"), *["chat"] * chats, "proxy"]
         password = os.path.join(directory, "store.password")
         with open(password, "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as f:
             f.write(MariaDB.password + "\n")
@@ -170,7 +171,7 @@ class Few(Town):
             "presence.url": f"redis://{self.redis.host}/0",
             "store.url": f"mariadb://{MariaDB.user}@{self.mariadb.host}/bytetalk",
             "store.password_file": password,
-            "registry.nodes": ", ".join(f"{'chat' if n else ROLES.replace(',', '+')}@{c.address}" for n, c in enumerate(self.cables)),
+            "registry.nodes": ", ".join(f"{role}@{c.address}" for role, c in zip(roles, self.cables)),
             "rpc.silent_ms": 600,
             **self.settings,
         }
@@ -178,6 +179,8 @@ class Few(Town):
         store = f"mariadb://{MariaDB.user}@{self.database.address}/bytetalk"
         self.chats = [self.process(f"chat{n}", "chat", {"node.listen": self.nodes[n], "node.advertise": self.cables[n].address, "store.url": store})
                       for n in range(1, chats + 1)]
+        self.door = self.process("door", "proxy", {"node.listen": self.nodes[-1], "node.advertise": self.cables[-1].address,
+                                                   "proxy.listen": self.proxies[1]})
 
     def start(self):
         for program in (self.mariadb, self.redis):
@@ -187,9 +190,9 @@ class Few(Town):
         self.mariadb.make_users()
         made = self.front.run("--migrate")
         assert made.returncode == 0, made.stderr
-        for s in (*self.chats, self.front):
+        for s in (*self.chats, self.front, self.door):
             s.spawn()
-        for s in (*self.chats, self.front):
+        for s in (*self.chats, self.front, self.door):
             s.wait_ready()
         return self
 
@@ -208,11 +211,11 @@ class Few(Town):
             t.join()
 
     def stop(self):
-        for s in (self.front, *self.chats):
+        for s in (self.door, self.front, *self.chats):
             assert s.stop() == 0, s.log[-3000:]
 
     def end(self):
-        for s in (self.front, *self.chats):
+        for s in (self.door, self.front, *self.chats):
             if s.is_alive():
                 s.kill()
         for c in (self.database, *self.cables):
