@@ -108,15 +108,16 @@ static void view_news(const struct registry_node *nodes, size_t n, void *arg)
 
 /* ---- nodes ---- */
 
-void nodes_init(struct nodes *all, size_t n, const char *const roles[])
+void nodes_init(struct nodes *all, const char *const roles[])
 {
     memset(all, 0, sizeof *all);
-    all->count = n;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; roles[i]; i++) {
+        assert_true(i < NODES_MAX);
         struct node *node = &all->node[i];
         size_t len = strlen(all->list);
         node->all = all;
         node->roles = roles[i];
+        all->count++;
         snprintf(node->address, sizeof node->address, "127.0.0.1:%d", port_hold());
         snprintf(all->list + len, sizeof all->list - len, "%s%s@%s", i > 0 ? "," : "", roles[i], node->address);
         assert_int_equal(net_loop_new(&node->loop), BT_OK);
@@ -157,8 +158,9 @@ void nodes_start(struct nodes *all, size_t i, const char *const settings[])
     nodes_until(all, &node->views, views + 1);
 }
 
-void nodes_start_all(struct nodes *all, const char *const settings[])
+void nodes_open(struct nodes *all, const char *const roles[], const char *const settings[])
 {
+    nodes_init(all, roles);
     for (size_t i = 0; i < all->count; i++)
         nodes_start(all, i, settings);
 }

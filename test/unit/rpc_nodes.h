@@ -57,9 +57,12 @@ struct told {
     uint64_t start_ms;
 };
 
-void nodes_init(struct nodes *all, size_t n, const char *const roles[]);  /* holds ports, lists all */
+/* What each node serves, in the order of `node`; the strings are borrowed until nodes_deinit(). */
+#define ROLES(...) (const char *const[]){ __VA_ARGS__, NULL }
+
+void nodes_open(struct nodes *all, const char *const roles[], const char *const set[]); /* inits and starts all */
+void nodes_init(struct nodes *all, const char *const roles[]);             /* holds ports, lists all, starts none */
 void nodes_start(struct nodes *all, size_t i, const char *const set[]);   /* settings, ended by NULL; or NULL */
-void nodes_start_all(struct nodes *all, const char *const set[]);
 void nodes_stop(struct nodes *all, size_t i);                              /* in order, as rpc_close() */
 void nodes_deinit(struct nodes *all);
 

@@ -19,7 +19,7 @@
 #include "rpc/rpc_internal.h"
 #include "rpc_nodes.h"
 
-static const char *const proxy_and_user[] = { "proxy+friend", "user" };
+static const char *const proxy_and_user[] = { "proxy+friend", "user", NULL };
 static char dir[] = "/tmp/bytetalk-test-XXXXXX";
 static char said[16384];
 
@@ -155,7 +155,7 @@ static void nodes_that_share_a_secret_serve_each_other(void **state)
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
+    nodes_init(&all, proxy_and_user);
     start(&all, 0, "the secret of this cluster", NULL);
     start(&all, 1, "the secret of this cluster\n", NULL);
     assert_int_equal(ask_user(&all), BT_OK);
@@ -177,7 +177,7 @@ static void of_two_that_dial_at_once_one_connection_stays(void **state)
     for (int round = 0; round < 6; round++) {
         struct nodes all;
         struct told t, u;
-        nodes_init(&all, 2, proxy_and_user);
+        nodes_init(&all, proxy_and_user);
         start(&all, 0, "the secret of this cluster", NULL);
         start(&all, 1, "the secret of this cluster", NULL);
         ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 4000, &t);
@@ -198,10 +198,9 @@ static void of_two_that_dial_at_once_one_connection_stays(void **state)
 
 static void a_node_calls_itself_over_its_socket(void **state)
 {
-    static const char *const roles[] = { "user" };
     struct nodes all;
     (void)state;
-    nodes_init(&all, 1, roles);
+    nodes_init(&all, ROLES("user"));
     start(&all, 0, "the secret of this cluster", "rpc.local=socket");
     assert_int_equal(ask_user(&all), BT_OK);
     nodes_deinit(&all);
@@ -218,7 +217,7 @@ static void nodes_of_different_secrets_do_nothing_for_each_other(void **state)
     for (size_t i = 0; i < 3; i++) {
         struct nodes all;
         said[0] = '\0';
-        nodes_init(&all, 2, proxy_and_user);
+        nodes_init(&all, proxy_and_user);
         start(&all, 0, secrets[i][0], NULL);
         start(&all, 1, secrets[i][1], NULL);
         assert_int_not_equal(ask_user(&all), BT_OK);
@@ -329,7 +328,7 @@ static int call_user(struct hand *h)
 static void start_listening(struct nodes *all)
 {
     said[0] = '\0';
-    nodes_init(all, 2, proxy_and_user);
+    nodes_init(all, proxy_and_user);
     start(all, 1, "the secret of this cluster", NULL);
 }
 

@@ -19,12 +19,10 @@ static const char *const quick[] = { "rpc.silent_ms=300", NULL };
 
 static void check_alone(const char *local, size_t links)
 {
-    static const char *const roles[] = { "user+chat" };
     const char *const settings[] = { local, NULL };
     struct nodes all;
     struct told t, u;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, settings);
+    nodes_open(&all, ROLES("user+chat"), settings);
     struct node *n = &all.node[0];
     ask(n, RPC_USER_GET_PROFILE, 3, 4, 1000, &t);
     ask(n, RPC_CHAT_SEND, 3, 4, 1000, &u);
@@ -55,23 +53,19 @@ static void roles_of_one_process_reach_each_other_either_way(void **state)
 
 static void a_node_alone_without_sockets_listens_to_nobody(void **state)
 {
-    static const char *const roles[] = { "user" };
     struct nodes all;
     (void)state;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, NULL);
+    nodes_open(&all, ROLES("user"), NULL);
     assert_null(all.node[0].rpc->listener);
     nodes_deinit(&all);
 }
 
 static void before_joining_and_after_leaving_a_node_does_its_own_work(void **state)
 {
-    static const char *const roles[] = { "user+chat" };
     struct nodes all;
     struct told t, u;
     (void)state;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, NULL);
+    nodes_open(&all, ROLES("user+chat"), NULL);
     int views = all.node[0].views;
     rpc_leave(all.node[0].rpc);
     nodes_until(&all, &all.node[0].views, views + 1);
@@ -89,12 +83,10 @@ static void before_joining_and_after_leaving_a_node_does_its_own_work(void **sta
 
 static void methods_that_nobody_serves_here_are_unimplemented(void **state)
 {
-    static const char *const roles[] = { "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, NULL);
+    nodes_open(&all, ROLES("user"), NULL);
     ask(&all.node[0], RPC_USER_LIST_SESSIONS, 1, 2, 1000, &t); /* of the role, but in no table */
     nodes_until(&all, &t.done, 1);
     assert_int_equal(t.err, BT_ENOMETHOD);
@@ -103,13 +95,11 @@ static void methods_that_nobody_serves_here_are_unimplemented(void **state)
 
 static void a_payload_that_is_no_such_request_is_refused(void **state)
 {
-    static const char *const roles[] = { "user" };
     static const uint8_t junk[] = { 0x0a, 0x7f, 1 };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, NULL);
+    nodes_open(&all, ROLES("user"), NULL);
     ask_with(&all.node[0], RPC_USER_GET_USERS, junk, sizeof junk, &t);
     nodes_until(&all, &t.done, 1);
     assert_int_equal(t.err, BT_EINVAL);
@@ -121,12 +111,10 @@ static void a_payload_that_is_no_such_request_is_refused(void **state)
 
 static void a_call_goes_to_the_node_that_serves_it(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user"), NULL);
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 1000, &t);
     nodes_until(&all, &t.done, 1);
     assert_int_equal(t.err, BT_OK);
@@ -138,12 +126,10 @@ static void a_call_goes_to_the_node_that_serves_it(void **state)
 
 static void a_deadline_shrinks_from_node_to_node(void **state)
 {
-    static const char *const roles[] = { "proxy", "user", "chat" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 3, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user", "chat"), NULL);
     all.node[1].answers = NODE_ASKS;
     all.node[2].answers = NODE_KEEPS;
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 400, &t);
@@ -160,12 +146,10 @@ static void a_deadline_shrinks_from_node_to_node(void **state)
 
 static void cancelling_reaches_whoever_serves_it(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user"), NULL);
     all.node[1].answers = NODE_KEEPS;
     struct rpc_pending *p = ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 3000, &t);
     nodes_until(&all, &all.node[1].requests, 1);
@@ -182,13 +166,11 @@ static void cancelling_reaches_whoever_serves_it(void **state)
 static void what_was_not_done_is_tried_at_another_instance(void **state)
 {
     static const enum bt_err errs[] = { BT_EDOWN, BT_ECONFLICT };
-    static const char *const roles[] = { "proxy", "user", "user" };
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         struct nodes all;
         struct told t[10];
-        nodes_init(&all, 3, roles);
-        nodes_start_all(&all, NULL);
+        nodes_open(&all, ROLES("proxy", "user", "user"), NULL);
         all.node[1].answers = NODE_FAILS;
         all.node[1].err = errs[i];
         for (int k = 0; k < 10; k++)
@@ -208,12 +190,10 @@ static void what_was_not_done_is_tried_at_another_instance(void **state)
 static void other_errors_are_the_callers(void **state)
 {
     static const enum bt_err errs[] = { BT_EBUSY, BT_EINVAL, BT_EUNSURE, BT_ENOTFOUND, BT_EINTERNAL };
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user"), NULL);
     all.node[1].answers = NODE_FAILS;
     for (size_t i = 0; i < sizeof errs / sizeof *errs; i++) {
         all.node[1].err = errs[i];
@@ -227,11 +207,10 @@ static void other_errors_are_the_callers(void **state)
 
 static void with_nobody_there_a_call_ends_at_its_deadline_as_not_done(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t, u;
     (void)state;
-    nodes_init(&all, 2, roles);
+    nodes_init(&all, ROLES("proxy", "user"));
     nodes_start(&all, 0, NULL);
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 300, &t);     /* listed, not running */
     ask(&all.node[0], RPC_GROUP_CREATE_GROUP, 1, 2, 200, &u);   /* not even listed */
@@ -245,11 +224,10 @@ static void with_nobody_there_a_call_ends_at_its_deadline_as_not_done(void **sta
 
 static void a_node_that_comes_in_time_answers_the_waiting_call(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
+    nodes_init(&all, ROLES("proxy", "user"));
     nodes_start(&all, 0, NULL);
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 5000, &t);
     nodes_for_ms(&all, 100);
@@ -263,13 +241,11 @@ static void a_node_that_comes_in_time_answers_the_waiting_call(void **state)
 static void a_repeatable_call_lost_with_its_link_is_sent_again_and_says_so(void **state)
 {
     static const uint16_t methods[] = { RPC_USER_GET_PROFILE, RPC_USER_UPDATE_PROFILE, RPC_CHAT_SEND };
-    static const char *const roles[] = { "proxy", "user+chat" };
     (void)state;
     for (size_t i = 0; i < 3; i++) {
         struct nodes all;
         struct told t;
-        nodes_init(&all, 2, roles);
-        nodes_start_all(&all, NULL);
+        nodes_open(&all, ROLES("proxy", "user+chat"), NULL);
         all.node[1].answers = NODE_KEEPS;
         ask(&all.node[0], methods[i], 1, 2, 3000, &t);
         nodes_until(&all, &all.node[1].requests, 1);
@@ -288,12 +264,10 @@ static void a_repeatable_call_lost_with_its_link_is_sent_again_and_says_so(void 
 
 static void after_a_lost_link_running_out_of_time_is_no_promise(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user"), NULL);
     all.node[1].answers = NODE_KEEPS;
     ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 500, &t);
     nodes_until(&all, &all.node[1].requests, 1);
@@ -313,12 +287,10 @@ static void after_a_lost_link_running_out_of_time_is_no_promise(void **state)
 
 static void a_callers_resend_flag_stays_set(void **state)
 {
-    static const char *const roles[] = { "chat" };
     const struct rpc_ctx ctx = { .caller = 1, .target = 2, .flags = RPC_FLAG_RESEND, .timeout_ms = 1000 };
     struct nodes all;
     (void)state;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, NULL);
+    nodes_open(&all, ROLES("chat"), NULL);
     all.node[0].answers = NODE_KEEPS;
     struct rpc_pending *p = rpc_send(all.node[0].rpc, RPC_CHAT_SEND, &ctx, NULL, 0, NULL, NULL);
     nodes_until(&all, &all.node[0].requests, 1);
@@ -329,12 +301,10 @@ static void a_callers_resend_flag_stays_set(void **state)
 
 static void a_request_that_comes_too_late_is_not_begun(void **state)
 {
-    static const char *const roles[] = { "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, NULL);
+    nodes_open(&all, ROLES("user"), NULL);
     struct node *n = &all.node[0];
     ask(n, RPC_USER_GET_PROFILE, 1, 2, 1000, &t);
     nodes_until(&all, &t.done, 1);
@@ -353,12 +323,10 @@ static void a_request_that_comes_too_late_is_not_begun(void **state)
 
 static void pushed_replies_keep_their_flag(void **state)
 {
-    static const char *const roles[] = { "proxy", "chat" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "chat"), NULL);
     all.node[1].answers = NODE_PUSHED;
     ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 1000, &t);
     nodes_until(&all, &t.done, 1);
@@ -372,12 +340,10 @@ static void pushed_replies_keep_their_flag(void **state)
 static void calls_spread_over_the_instances(void **state)
 {
     enum { N = 60 };
-    static const char *const roles[] = { "proxy", "user", "user", "user" };
     struct nodes all;
     struct told t[N];
     (void)state;
-    nodes_init(&all, 4, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user", "user", "user"), NULL);
     for (size_t i = 1; i < 4; i++)
         all.node[i].answers = NODE_KEEPS;
     for (int i = 0; i < N; i++)
@@ -394,10 +360,9 @@ static void calls_spread_over_the_instances(void **state)
 
 static void the_own_unit_comes_first(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     (void)state;
-    nodes_init(&all, 2, roles);
+    nodes_init(&all, ROLES("proxy", "user"));
     nodes_start(&all, 0, NULL);
     struct rpc *rpc = all.node[0].rpc;
     struct registry_node view[2] = { { .roles = 1u << RPC_ROLE_GROUP, .weight = 1 }, { .roles = 1u << RPC_ROLE_GROUP, .weight = 1 } };
@@ -418,11 +383,10 @@ static void the_own_unit_comes_first(void **state)
 
 static void a_new_node_is_given_less_at_first(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     int fresh = 0;
     (void)state;
-    nodes_init(&all, 2, roles);
+    nodes_init(&all, ROLES("proxy", "user"));
     nodes_start(&all, 0, NULL);
     struct rpc *rpc = all.node[0].rpc;
     uint64_t now_ms = net_now_ms(all.node[0].loop);
@@ -441,12 +405,10 @@ static void a_new_node_is_given_less_at_first(void **state)
 
 static void a_conversation_has_one_owner_whoever_asks(void **state)
 {
-    static const char *const roles[] = { "proxy", "proxy", "chat", "chat" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 4, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "proxy", "chat", "chat"), NULL);
     for (uint64_t user = 2; user < 12; user++) {
         int before = all.node[2].requests;
         ask(&all.node[0], RPC_CHAT_SEND, 1, user, 1000, &t);
@@ -479,11 +441,10 @@ static void the_key_of_a_conversation_does_not_depend_on_who_writes(void **state
 
 static void closing_tells_every_call(void **state)
 {
-    static const char *const roles[] = { "proxy", "user", "chat" };
     struct nodes all;
     struct told sent, waiting, pausing;
     (void)state;
-    nodes_init(&all, 3, roles);
+    nodes_init(&all, ROLES("proxy", "user", "chat"));
     nodes_start(&all, 0, quick);
     nodes_start(&all, 1, quick);
     all.node[1].answers = NODE_KEEPS;
@@ -502,13 +463,11 @@ static void closing_tells_every_call(void **state)
 
 static void every_call_ends_whichever_allocation_fails(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     (void)state;
     for (long n = 0; n < 30; n++) {
         struct nodes all;
         struct told t[3];
-        nodes_init(&all, 2, roles);
-        nodes_start_all(&all, NULL);
+        nodes_open(&all, ROLES("proxy", "user"), NULL);
         bt_mem_fail_after(n);
         for (int i = 0; i < 3; i++)
             ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 1000, &t[i]);

@@ -13,12 +13,10 @@
 
 static void an_abandoned_call_still_tells_an_answer_that_was_on_its_way(void **state)
 {
-    static const char *const roles[] = { "proxy", "chat" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "chat"), NULL);
     all.node[1].answers = NODE_PUSHED;
     all.node[0].is_frozen = true; /* what it is sent lies there until it looks */
     struct rpc_pending *p = ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 5000, &t);
@@ -41,12 +39,10 @@ static void an_abandoned_call_still_tells_an_answer_that_was_on_its_way(void **s
 
 static void a_push_in_an_answer_that_comes_too_late_is_told_as_lost(void **state)
 {
-    static const char *const roles[] = { "proxy", "chat" };
     struct nodes all;
     struct told first, late;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "chat"), NULL);
     all.node[1].answers = NODE_PUSHED;
     ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 5000, &first);
     nodes_until(&all, &first.done, 1);
@@ -67,12 +63,10 @@ static void a_push_in_an_answer_that_comes_too_late_is_told_as_lost(void **state
 
 static void an_abandoned_call_that_nobody_answers_ends_within_two_seconds(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user"), NULL);
     all.node[1].answers = NODE_KEEPS;
     struct rpc_pending *p = ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &t);
     nodes_until(&all, &all.node[1].requests, 1);
@@ -91,12 +85,10 @@ static void an_abandoned_call_that_nobody_answers_ends_within_two_seconds(void *
 
 static void an_abandoned_call_that_fails_is_not_tried_again(void **state)
 {
-    static const char *const roles[] = { "proxy", "user", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 3, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user", "user"), NULL);
     all.node[1].answers = all.node[2].answers = NODE_KEEPS;
     struct rpc_pending *p = ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &t);
     while (all.node[1].requests + all.node[2].requests == 0)
@@ -114,11 +106,10 @@ static void an_abandoned_call_that_fails_is_not_tried_again(void **state)
 
 static void an_abandoned_call_that_was_not_sent_ends_at_once(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told waiting, pausing;
     (void)state;
-    nodes_init(&all, 2, roles);
+    nodes_init(&all, ROLES("proxy", "user"));
     nodes_start(&all, 0, NULL);
     struct rpc_pending *p = ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &waiting);
     struct rpc_pending *q = ask(&all.node[0], RPC_GROUP_CREATE_GROUP, 1, 2, 60000, &pausing); /* listed nowhere */
@@ -140,12 +131,10 @@ static void an_abandoned_call_that_was_not_sent_ends_at_once(void **state)
 
 static void refusals_are_passed_on_after_five(void **state)
 {
-    static const char *const roles[] = { "proxy", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user"), NULL);
     all.node[1].answers = NODE_FAILS;
     all.node[1].err = BT_EDOWN;
     ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 60000, &t);
@@ -160,12 +149,10 @@ static void refusals_are_passed_on_after_five(void **state)
 static void many_refused_calls_do_not_multiply_the_load(void **state)
 {
     enum { CALLS = 1000 };
-    static const char *const roles[] = { "proxy", "user" };
     static struct told t[CALLS];
     struct nodes all;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user"), NULL);
     all.node[1].answers = NODE_FAILS;
     all.node[1].err = BT_EDOWN;
     for (int i = 0; i < CALLS; i++)
@@ -190,13 +177,11 @@ static void that_the_last_try_did_nothing_is_no_word_on_an_earlier_one(void **st
         { RPC_USER_UPDATE_PROFILE, BT_EDOWN, BT_EUNSURE },
         { RPC_USER_GET_PROFILE, BT_EBUSY, BT_EBUSY }, /* reading does nothing anyway */
     };
-    static const char *const roles[] = { "proxy", "user+chat" };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct nodes all;
         struct told t;
-        nodes_init(&all, 2, roles);
-        nodes_start_all(&all, NULL);
+        nodes_open(&all, ROLES("proxy", "user+chat"), NULL);
         all.node[1].answers = NODE_KEEPS;
         ask(&all.node[0], cases[i].method, 1, 2, 60000, &t);
         nodes_until(&all, &all.node[1].requests, 1);
@@ -213,12 +198,10 @@ static void that_the_last_try_did_nothing_is_no_word_on_an_earlier_one(void **st
 
 static void a_node_that_ends_does_not_say_not_done_of_what_it_has_sent(void **state)
 {
-    static const char *const roles[] = { "proxy", "user+chat" };
     struct nodes all;
     struct told written, read;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user+chat"), NULL);
     all.node[1].answers = NODE_KEEPS;
     ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 60000, &written);
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 60000, &read);
@@ -232,14 +215,13 @@ static void a_node_that_ends_does_not_say_not_done_of_what_it_has_sent(void **st
 
 static void a_full_queue_is_no_word_on_an_earlier_try(void **state)
 {
-    static const char *const roles[] = { "proxy", "user+chat" };
     static const char *const small[] = { "rpc.queue_bytes=65536", NULL };
     static const uint8_t bulk[60000];
     const struct rpc_ctx ctx = { .caller = 1, .target = 2, .timeout_ms = 60000 };
     struct nodes all;
     struct told once, again;
     (void)state;
-    nodes_init(&all, 2, roles);
+    nodes_init(&all, ROLES("proxy", "user+chat"));
     nodes_start(&all, 0, small); /* the other does not run: what it is sent waits here */
     struct rpc_pending *first = rpc_send(all.node[0].rpc, RPC_CHAT_SEND, &ctx, bulk, sizeof bulk, NULL, NULL);
     struct rpc_pending *second = rpc_send(all.node[0].rpc, RPC_CHAT_SEND, &ctx, bulk, sizeof bulk, NULL, NULL);

@@ -18,7 +18,7 @@
 #include "rpc_nodes.h"
 
 static const char *const quick[] = { "rpc.silent_ms=300", NULL };
-static const char *const proxy_and_user[] = { "proxy+friend", "user" };
+static const char *const proxy_and_user[] = { "proxy+friend", "user", NULL };
 static const struct rpc_ctx no_ctx = { .trace = 1 };
 
 /* ---- one connection ---- */
@@ -37,13 +37,11 @@ static void check_one_link(struct nodes *all)
 
 static void of_two_dialled_at_once_that_of_the_smaller_address_stays(void **state)
 {
-    static const char *const roles[] = { "user", "chat" };
     (void)state;
     for (int round = 0; round < 12; round++) {
         struct nodes all;
         struct told t, u;
-        nodes_init(&all, 2, roles);
-        nodes_start_all(&all, NULL);
+        nodes_open(&all, ROLES("user", "chat"), NULL);
         ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 4000, &t);
         for (int i = 0; i < round / 2; i++)
             net_loop_turn(all.node[round % 2].loop, 0); /* one is ahead by some turns */
@@ -64,12 +62,10 @@ static void of_two_dialled_at_once_that_of_the_smaller_address_stays(void **stat
 
 static void both_ways_share_one_connection(void **state)
 {
-    static const char *const roles[] = { "user", "chat" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("user", "chat"), NULL);
     ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 1000, &t);
     nodes_until(&all, &t.done, 1);
     ask(&all.node[1], RPC_USER_GET_PROFILE, 1, 2, 1000, &t);
@@ -85,8 +81,7 @@ static void a_node_that_was_started_anew_is_connected_to_anew(void **state)
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, proxy_and_user, NULL);
     for (int i = 0; i < 3; i++) {
         ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 4000, &t);
         nodes_until(&all, &t.done, 1);
@@ -152,8 +147,7 @@ static void what_was_under_way_to_a_node_that_comes_again_is_told_as_lost(void *
     uint8_t payload[128];
     int fd;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, proxy_and_user, NULL);
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 4000, &t);
     nodes_until(&all, &t.done, 1);
     assert_int_equal(all.node[0].ups, 1);
@@ -175,8 +169,7 @@ static void nothing_is_done_before_hello(void **state)
     struct nodes all;
     uint8_t hello[128];
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, proxy_and_user, NULL);
     int fd = dial_raw(all.node[1].address);
     put_frame(fd, RPC_REQUEST, RPC_USER_GET_PROFILE, 1, "", 0);
     put_frame(fd, RPC_REQUEST, RPC_NODE_HELLO, 2, hello, hello_payload(hello, sizeof hello, 1, "127.0.0.1:9"));
@@ -194,8 +187,7 @@ static void nothing_is_done_before_hello(void **state)
 static void check_hello(const void *payload, size_t len, int want)
 {
     struct nodes all;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, proxy_and_user, NULL);
     int fd = dial_raw(all.node[1].address);
     put_frame(fd, RPC_REQUEST, RPC_NODE_HELLO, 1, payload, len);
     assert_int_equal(get_status(&all, fd), want);
@@ -224,8 +216,7 @@ static void a_second_hello_closes_and_so_does_saying_none(void **state)
     struct nodes all;
     uint8_t hello[128];
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, proxy_and_user, NULL);
     int fd = dial_raw(all.node[1].address), mute = dial_raw(all.node[1].address);
     size_t len = hello_payload(hello, sizeof hello, 1, "127.0.0.1:9");
     put_frame(fd, RPC_REQUEST, RPC_NODE_HELLO, 1, hello, len);
@@ -288,12 +279,10 @@ static void a_list_of_nodes_that_cannot_be_read_stops_the_start(void **state)
 static void the_list_gives_roles_and_weights(void **state)
 {
     static const char *const set[] = { "registry.nodes= user+chat@127.0.0.1:7401*3 ,proxy@127.0.0.1:7402", NULL };
-    static const char *const roles[] = { "friend" };
     struct nodes all;
     size_t n;
     (void)state;
-    nodes_init(&all, 1, roles);
-    nodes_start(&all, 0, set);
+    nodes_open(&all, ROLES("friend"), set);
     const struct registry_node *view = rpc_nodes(all.node[0].rpc, &n);
     assert_int_equal(n, 3);
     assert_true(view[0].is_self);
@@ -312,11 +301,10 @@ static void the_list_gives_roles_and_weights(void **state)
 
 static void a_node_that_is_not_reached_is_passed_over(void **state)
 {
-    static const char *const roles[] = { "proxy", "user", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 3, roles);
+    nodes_init(&all, ROLES("proxy", "user", "user"));
     nodes_start(&all, 0, NULL);
     nodes_start(&all, 1, NULL);
     for (int i = 0; i < 30; i++) {
@@ -340,12 +328,10 @@ static void a_node_that_is_not_reached_is_passed_over(void **state)
 
 static void calls_on_a_node_that_falls_silent_go_elsewhere(void **state)
 {
-    static const char *const roles[] = { "proxy", "user", "user" };
     struct nodes all;
     struct told t[12];
     (void)state;
-    nodes_init(&all, 3, roles);
-    nodes_start_all(&all, quick);
+    nodes_open(&all, ROLES("proxy", "user", "user"), quick);
     for (int i = 0; i < 12; i++)
         ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 6000, &t[i]);
     for (int i = 0; i < 12; i++)
@@ -372,12 +358,10 @@ static void calls_on_a_node_that_falls_silent_go_elsewhere(void **state)
 
 static void when_the_owner_is_silent_the_next_on_the_ring_serves(void **state)
 {
-    static const char *const roles[] = { "proxy", "chat", "chat" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 3, roles);
-    nodes_start_all(&all, quick);
+    nodes_open(&all, ROLES("proxy", "chat", "chat"), quick);
     ask(&all.node[0], RPC_CHAT_SEND, 1, 2, 4000, &t);
     nodes_until(&all, &t.done, 1);
     size_t owner = all.node[1].requests > 0 ? 1 : 2, other = 3 - owner;
@@ -399,7 +383,7 @@ static void being_held_up_oneself_is_no_silence_of_others(void **state)
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
+    nodes_init(&all, proxy_and_user);
     nodes_start(&all, 0, quick);
     nodes_start(&all, 1, NULL); /* is more patient, and has reason to be */
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 1000, &t);
@@ -419,8 +403,7 @@ static void quiet_nodes_stay_connected(void **state)
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, quick);
+    nodes_open(&all, proxy_and_user, quick);
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 1000, &t);
     nodes_until(&all, &t.done, 1);
     uint64_t last_ms = rpc_last_request_ms(all.node[1].rpc);
@@ -437,8 +420,7 @@ static void events_wait_for_the_connection_and_keep_their_order(void **state)
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, proxy_and_user, NULL);
     struct node *user = &all.node[1], *proxy = &all.node[0];
     for (int i = 0; i < 5; i++)
         assert_int_equal(rpc_event_to(user->rpc, proxy->address, RPC_PROXY_PUSH, &no_ctx, NULL, 0), BT_OK);
@@ -457,7 +439,7 @@ static void events_to_nobody_are_refused_or_reported_lost(void **state)
 {
     struct nodes all;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
+    nodes_init(&all, proxy_and_user);
     nodes_start(&all, 1, NULL);
     struct node *user = &all.node[1];
     assert_int_equal(rpc_event(user->rpc, RPC_CHAT_NOTIFY, &no_ctx, &(PushEvent){ .method = 1 }), BT_EDOWN);
@@ -479,8 +461,7 @@ static void a_full_queue_of_events_is_refused_and_drains(void **state)
     struct told t;
     int sent = 0;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, set);
+    nodes_open(&all, proxy_and_user, set);
     struct node *user = &all.node[1], *proxy = &all.node[0];
     ask(proxy, RPC_USER_GET_PROFILE, 1, 2, 1000, &t);
     nodes_until(&all, &t.done, 1);
@@ -501,8 +482,7 @@ static void a_broken_link_is_told_and_stands_again(void **state)
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 2, proxy_and_user);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, proxy_and_user, NULL);
     ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, 1000, &t);
     nodes_until(&all, &t.done, 1);
     rpc_link_close(all.node[1].rpc->links->link, BT_OK);
@@ -519,13 +499,11 @@ static void a_broken_link_is_told_and_stands_again(void **state)
 static void calls_survive_connections_that_break_again_and_again(void **state)
 {
     enum { CALLS = 400 };
-    static const char *const roles[] = { "proxy+user", "user+chat", "chat+proxy" };
     static struct told t[CALLS];
     struct nodes all;
     unsigned dice = 1;
     (void)state;
-    nodes_init(&all, 3, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy+user", "user+chat", "chat+proxy"), NULL);
     for (int i = 0; i < CALLS; i++) {
         struct rpc_pending *p = ask(&all.node[i % 3], i % 2 ? RPC_CHAT_SEND : RPC_USER_UPDATE_PROFILE, 1, (uint64_t)(2 + i), 6000, &t[i]);
         dice = dice * 1103515245 + 12345;
@@ -557,12 +535,10 @@ static void calls_survive_connections_that_break_again_and_again(void **state)
 
 static void a_stopped_role_sends_calls_elsewhere(void **state)
 {
-    static const char *const roles[] = { "proxy", "user", "user" };
     struct nodes all;
     struct told t;
     (void)state;
-    nodes_init(&all, 3, roles);
-    nodes_start_all(&all, NULL);
+    nodes_open(&all, ROLES("proxy", "user", "user"), NULL);
     rpc_unserve(all.node[1].rpc, RPC_ROLE_USER);
     for (int i = 0; i < 10; i++) {
         ask(&all.node[0], RPC_USER_UPDATE_PROFILE, 1, 2, 3000, &t);
