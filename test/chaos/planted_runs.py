@@ -57,10 +57,10 @@ def slow_commits(town, _chat, _rng):
 
 
 def lost_pushes(town, chat, rng):
-    """Of what chat nodes and proxy write to each other some is lost; then their connections break, and soon nobody writes any more."""
-    for _ in range(7):
-        time.sleep(rng.uniform(0.4, 1.0))
-        chat.fault("cable cut", "chat", town.cut, rng.uniform(0.2, 0.8))
+    """Of what chat nodes write to proxies some is lost; then their connections break, and soon nobody writes any more."""
+    for _ in range(4):
+        time.sleep(rng.uniform(0.8, 1.2))
+        chat.fault("cable cut", "chat", town.cut, 0.4)
 
 
 RUNS = {

@@ -203,8 +203,10 @@ class Few(Town):
         process.send_signal(signal.SIGCONT)
 
     def cut(self, lost_s):
-        """Between all of them, at once."""
-        threads = [threading.Thread(target=c.cut, args=(lost_s,)) for c in self.cables]
+        """Between all of them, at once. What chat nodes write to proxies is lost while what they are asked arrives: were both lost, hardly a
+        message would be written whose push is missing."""
+        ways = [("there",), *[("back",)] * len(self.chats), ("there",)]
+        threads = [threading.Thread(target=c.cut, args=(lost_s, w)) for c, w in zip(self.cables, ways)]
         for t in threads:
             t.start()
         for t in threads:
