@@ -211,18 +211,17 @@ static void pull(struct fake_server *s, struct rpc_call *call, const struct rpc_
 {
     PullRequest req = { 0 };
     Conversation convs[16] = { 0 };
-    Message *rows = calloc(FAKE_MAX_MESSAGES, sizeof *rows);
     size_t used = 0;
     PullReply reply = { .conversations = convs };
     s->pulls++;
     if (s->refuse_pulls > 0) {
         s->refuse_pulls--;
-        free(rows);
         rpc_fail(call, BT_EDOWN, NULL);
         return;
     }
     if (!decode(call, PullRequest_fields, frame, &req))
         return;
+    Message *rows = calloc(FAKE_MAX_MESSAGES, sizeof *rows);
     if (s->pull_stalls) {
         convs[0] = (Conversation){ .hi = s->log[0].hi, .lo = s->log[0].lo, .head_seq = 1, .first_seq = 1, .messages = rows };
         convs[0].messages_count = (pb_size_t)messages_from(s, s->log[0].hi, s->log[0].lo, 1, 1, rows);
