@@ -44,6 +44,23 @@ def an_operation_stands_twice(c):
     c.dump.append([*row[:2], last + 1, row[3], 7, *row[5:]])
 
 
+def stand_twice(c, conv, row):
+    c.dump.append([conv.hi, conv.lo, len(conv.rows) + 1, row.sender, 7, *c.row(conv, row.seq)[5:]])
+
+
+@breaks("doubled")
+def a_send_of_unknown_outcome_stands_twice(c):
+    unsure = {r.op for r in c.all(f.DONE, outcome=f.UNSURE)}
+    stand_twice(c, *next((g, x) for g in c.m.convs for x in g.rows if x.kind == f.TEXT and x.op in unsure))
+
+
+@breaks("doubled")
+def a_send_that_was_never_answered_stands_twice(c):
+    r = c.done(f.SEND, c.plain)
+    stand_twice(c, c.conv(r), c.text(r))
+    c.drop(lambda x: x is r)
+
+
 @breaks("wrong_body", only=True)
 def an_operation_stands_in_the_place_of_another(c):
     r = c.done(f.SEND, lambda r: c.plain(r) and r.seq > 1)
@@ -131,6 +148,11 @@ def a_body_in_the_database_is_damaged(c):
     c.row_of(c.done(f.SEND, c.plain))[7] = f.BAD_BODY
 
 
+@breaks("damaged")
+def a_kind_in_the_database_is_damaged(c):
+    c.row_of(c.done(f.SEND, c.plain))[5] = 9
+
+
 @breaks("wrong_body", only=True)
 def a_body_in_the_database_is_empty(c):
     c.row_of(c.done(f.SEND, c.plain))[7] = 0
@@ -166,6 +188,12 @@ def the_table_of_members_has_another_time(c):
 @breaks("members", only=True)
 def the_table_of_members_lacks_one(c):
     c.members.remove(next(row for row in c.members if row[1] == 0))
+
+
+@breaks("members", only=True)
+def the_table_of_members_has_one_that_the_log_has_not(c):
+    row = next(row for row in c.members if row[1] == 0 and row[3])
+    c.members.append([*row[:2], 999, *row[3:]])
 
 
 @breaks("not_carried_out", only=True)
@@ -239,6 +267,11 @@ def the_table_has_older_marks(c):
 @breaks("mark_ahead", only=True)
 def the_table_has_a_mark_beyond_the_log(c):
     c.members[0][6] = 100000
+
+
+@breaks("mark_ahead", only=True)
+def a_list_knows_more_than_the_log(c):
+    c.pick(f.MARKS, lambda r: r.at > c.final_at).id += 1
 
 
 @breaks("list_behind", only=True)

@@ -40,6 +40,29 @@ class BlockedWrite(Model):
         return c.role.get(user, 0) > 0 and user not in c.muted and not c.disbanded
 
 
+class WritesOn(Model):
+    """A stale owner that has not heard of the group's end."""
+
+    def may_write(self, c, user):
+        return c.role.get(user, 0) > 0 and user not in c.muted and not c.blocks
+
+    def group_op(self, d, c, what, about, flag):
+        owner = next((e for e in self.devices if c.role.get(e.user) == f.OWNER), None)
+        if len(c.rows) > 40 and owner and not c.disbanded:
+            d, what = owner, f.DISBAND
+        super().group_op(d, c, what, about, flag)
+
+
+class AnybodyRecalls(Model):
+    """Members take back what others wrote."""
+
+    def begin_write(self, d, c, what, refers=0):
+        others = [r.seq for r in c.rows if r.kind == f.TEXT and r.sender != d.user and not r.recalled]
+        if what == f.RECALL and not c.lo and c.role.get(d.user) == f.MEMBER and others:
+            refers = others[-1]
+        super().begin_write(d, c, what, refers)
+
+
 class AnybodyKicks(Model):
     """Members remove each other."""
 
@@ -169,7 +192,7 @@ class OrderByChance(Model):
             c.rows.append(row)
 
 
-BUGS = [(MutedWrite, {"muted_wrote"}), (OutsidersWrite, {"outsider_wrote"}), (BlockedWrite, {"blocked_wrote"}), (AnybodyKicks, {"rights"}),
+BUGS = [(MutedWrite, {"muted_wrote"}), (OutsidersWrite, {"outsider_wrote"}), (WritesOn, {"outsider_wrote"}), (AnybodyRecalls, {"rights"}), (BlockedWrite, {"blocked_wrote"}), (AnybodyKicks, {"rights"}),
         (LeavesNothing, {"not_carried_out"}), (TellsLeavers, {"not_a_member"}), (TellsNewcomers, {"not_a_member"}), (MarksWithhold, {"gap"}),
         (LatePushes, {"late"}), (NoPushes, {"undelivered"}), (LosesAcked, {"shared_place"}), (StoresTwice, {"doubled"}),
         (RecallForgets, {"wrong_body"}), (MarksFall, {"mark_fell", "mark_lost"}), (OrderByChance, {"order"})]
@@ -183,7 +206,7 @@ def test_a_server_that_does_wrong_is_found(bug, expected, tmp_path):
     assert status == 1 and expected <= set(counts), text
 
 
-@pytest.mark.parametrize("bug", [MutedWrite, OutsidersWrite, BlockedWrite, AnybodyKicks, LeavesNothing], ids=lambda bug: bug.__name__)
+@pytest.mark.parametrize("bug", [MutedWrite, OutsidersWrite, WritesOn, AnybodyRecalls, BlockedWrite, AnybodyKicks, LeavesNothing], ids=lambda bug: bug.__name__)
 def test_rights_are_told_from_all_else(bug, tmp_path):
     m = bug(21, actions=900)
     write_run(tmp_path, m, m.records, *m.tables())

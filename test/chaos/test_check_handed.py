@@ -109,6 +109,22 @@ def a_device_gets_what_is_not_in_the_log(c):
     c.after_all(r, seq=len(c.conv(r).rows) + 1)
 
 
+@breaks("not_in_log")
+def a_page_has_what_is_not_in_the_log(c):
+    r = c.all(f.PAGE)[-1]
+    c.after_all(r, seq=len(c.conv(r).rows) + 1)
+
+
+@breaks("content", only=True)
+def a_device_that_nobody_knows_gets_a_message(c):
+    c.after_all(c.all(f.MESSAGE)[-1], device=60000)
+
+
+@breaks("content", only=True)
+def a_page_is_of_an_operation_that_reads_nothing(c):
+    c.after_all(c.all(f.PAGE)[-1], id=c.done(f.SEND).op)
+
+
 @breaks("not_a_member", only=True)
 def a_device_gets_what_is_none_of_its_business(c):
     group, user = next((g, u) for g in c.m.convs if g.lo for u in c.m.users if u not in g.spans)
@@ -199,6 +215,23 @@ def a_page_lacks_a_row(c):
     gone = next(b for a, b, d in zip(rows, rows[1:], rows[2:]) if a.id == b.id == d.id)
     c.drop(lambda r: r is gone)
     c.all(f.DONE, op=gone.id)[0].id -= 1
+
+
+@breaks("gap", only=True)
+def a_page_begins_behind_what_was_asked_for(c):
+    op = c.done(f.HISTORY, lambda r: r.at < c.final_at and r.id > 1 and c.call(r.op).seq >= r.refers).op
+    gone = c.all(f.PAGE, id=op)[0]
+    c.drop(lambda r: r is gone)
+    c.all(f.DONE, op=op)[0].id -= 1
+
+
+@breaks("gap", only=True)
+def a_page_has_two_in_the_wrong_order(c):
+    one, other = next((a, b) for a, b in zip(c.all(f.PAGE), c.all(f.PAGE)[1:]) if a.id == b.id and a.seq > c.call(a.id).seq and a.at < c.final_at)
+    one.at, other.at = other.at, one.at
+    n = c.records.index(one)
+    c.records.remove(other)
+    c.records.insert(n, other)
 
 
 @breaks("gap")
