@@ -27,9 +27,9 @@ class Asker(NodeClient):
         return list(reply.msg.nodes) if reply.status == "OK" else []
 
     def owner(self, hi, lo):
-        """The address of the node that owns the conversation."""
+        """The address of the node that owns the conversation: of those on the ring the first that is not passed over."""
         reply = self.wait(self.start("AdminOwner", hi=hi, lo=lo), 1)
-        return reply.msg.nodes[0].address if reply.status == "OK" and reply.msg.nodes else None
+        return next((n.address for n in reply.msg.nodes if not n.is_passed_over), None) if reply.status == "OK" else None
 
 
 class Askers:

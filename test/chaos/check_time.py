@@ -85,7 +85,8 @@ def recoveries(run):
 
 
 def check_promises(run, report):
-    """What the plan promises of kinds of faults: a list of {"kinds", "recovered_within_s", "failed_sends", "slowest_send_s"}."""
+    """What the plan promises of kinds of faults: a list of {"kinds", "recovered_within_s", "failed_sends", "slowest_send_s",
+    "others_failed", "others_slowest_s"}."""
     for promise in run.plan.get("promises", []):
         kinds = set(promise["kinds"])
         faults = [f for f in run.faults if f["kind"] in kinds]
@@ -98,6 +99,18 @@ def check_promises(run, report):
         if "failed_sends" in promise or "slowest_send_s" in promise:
             for f in faults:
                 check_sends(run, report, f, promise)
+        for f in faults:
+            check_others(report, f, promise)
+
+
+def check_others(report, fault, promise):
+    """What was measured of conversations that have nothing to do with the part hit."""
+    seen, failed, limit = fault.get("others"), promise.get("others_failed"), promise.get("others_slowest_s")
+    where = f"{fault['kind']} of {fault.get('part')}: in conversations that have nothing to do with it"
+    if seen and failed is not None and seen["failed"] > failed:
+        report.add("promise", f"{where} {seen['failed']} sends failed, promised at most {failed}", at=fault["begin_us"])
+    if seen and limit is not None and seen["slowest_ms"] > limit * 1000:
+        report.add("promise", f"{where} one took {seen['slowest_ms'] / 1000:.1f} s, promised at most {limit:g} s", at=fault["begin_us"])
 
 
 def check_sends(run, report, fault, promise):
@@ -130,6 +143,9 @@ def missed_conditions(run, counts, args):
             missed.append(f"{n} faults of kind {kind} with calls in flight, {args.min_per_kind} are needed")
     if not kinds and args.min_per_kind:
         missed.append("no faults at all")
+    for kind in sorted({k for p in run.plan.get("promises", []) if "others_slowest_s" in p for k in p["kinds"]} & set(kinds)) if not args.short else ():
+        if not any(f["kind"] == kind and (f.get("others") or {}).get("talks") for f in run.faults):
+            missed.append(f"no fault of kind {kind} at which other conversations were watched")
     for name in EVENTS if not args.short else ():
         if not run.events.get(name):
             missed.append(f"no {name.replace('_', ' ')}")

@@ -26,14 +26,16 @@ def kind(name, *, seconds, domain, count=5, is_quick=False, needs=()):
 
 class Hit:
     """One fault, as it happens. `turn`: how many of its kind came before it; `rng`: its own, so that the same seed chooses
-    the same part and the same times."""
+    the same part and the same times. `is_alone`: nothing else is broken or being mended meanwhile."""
 
-    def __init__(self, kind_, turn, index, town, probes):
-        self.kind, self.turn, self.town, self.probes = kind_, turn, town, probes
+    def __init__(self, kind_, turn, index, town, probes, is_alone=True):
+        self.kind, self.turn, self.town, self.probes, self.is_alone = kind_, turn, town, probes, is_alone
         self.rng = random.Random(f"{town.seed} {index} {kind_.name} {turn}")
         self.part, self.detail = None, {}
         self.begin_us = self.end_us = self.recovered_us = None
         self.in_flight = 0
+        self.apart = None         # conversations that are to notice nothing of it, and
+        self.others = None        # how they fared; None: not measured
 
     # ---- for the functions that do it
 
@@ -68,6 +70,12 @@ class Hit:
         self.begin_us = self.begin_us or now_us()
         action()
 
+    def strike_node(self, action, node, may_freeze=False):
+        """Likewise, of one node; it is measured how conversations fare that have nothing to do with it."""
+        if self.is_alone:
+            self.apart = self.probes.apart_from(node, self.town)
+        self.strike(action, [node], may_freeze)
+
     def hold(self, seconds):
         self.detail["held_s"] = round(seconds, 2)
         time.sleep(seconds)
@@ -96,10 +104,11 @@ class Hit:
         self.recovered_us = self.probes.recovered_us(self.begin_us)
         self.detail["recovered_after_end_us"] = after
         self.detail["slowest_probe_ms"] = self.probes.slowest_ms(self.begin_us, after)
+        self.others = self.probes.seen(self.apart, self.begin_us, after) if self.apart is not None else None
 
     def line(self):
         return {"kind": self.kind.name, "part": self.part, "begin_us": self.begin_us, "end_us": self.end_us,
-                "recovered_us": self.recovered_us, "in_flight": self.in_flight, "detail": self.detail}
+                "recovered_us": self.recovered_us, "in_flight": self.in_flight, "others": self.others, "detail": self.detail}
 
 
 def together(*actions):

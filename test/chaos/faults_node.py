@@ -32,7 +32,7 @@ def gone(node):
 @kind("kill", count=12, seconds=9, domain="node", is_quick=True)
 def kill(hit):
     node = hit.node(role_of(hit))
-    hit.strike(node.kill, [node], may_freeze=True)
+    hit.strike_node(node.kill, node, may_freeze=True)
     gone(node)
     back(hit, [node])
 
@@ -41,7 +41,7 @@ def kill(hit):
 def freeze(hit):
     node = hit.node(role_of(hit))
     seconds = 20.0 if hit.turn % 8 == 3 else hit.rng.uniform(1, 4) if hit.turn % 2 else hit.rng.uniform(4, 12)
-    hit.strike(node.freeze, [node])
+    hit.strike_node(node.freeze, node)
     try:
         hit.hold(seconds if not hit.town.is_short else 2.5)
     finally:
@@ -52,7 +52,7 @@ def freeze(hit):
 @kind("term", count=10, seconds=12, domain="node", is_quick=True)
 def term(hit):
     node = hit.node(role_of(hit))
-    hit.strike(node.terminate, [node])
+    hit.strike_node(node.terminate, node)
     gone(node)
     back(hit, [node])
 

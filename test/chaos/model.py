@@ -20,7 +20,7 @@ class Model:
         self.users = [1001 + n for n in range(users)]
         self.devices, self.raw = [], []
         self.plan = {"seed": seed, "backfill": backfill, "kinds": ["kill_chat", "stop_proxy"], "promises": [
-            {"kinds": ["kill_chat"], "recovered_within_s": 5}, {"kinds": ["stop_proxy"], "failed_sends": 1000, "slowest_send_s": 5}]}
+            {"kinds": ["kill_chat"], "recovered_within_s": 5, "others_failed": 0, "others_slowest_s": 1}, {"kinds": ["stop_proxy"], "failed_sends": 1000, "slowest_send_s": 5}]}
         self.events = {"resend": 5, "retry": 3, "owner_change": 2, "fence": 1, "stale_rights": 1, "presence_lost": 1}
         self.faults = []
         self.load, self.quiet = self.now + 5 * S, self.now + (5 + seconds) * S
@@ -28,7 +28,8 @@ class Model:
         for n in range(10):
             begin = self.load + 10 * S + n * (seconds - 20) * S // 10
             self.faults.append({"kind": self.plan["kinds"][n % 2], "part": f"node{n}", "begin_us": begin, "end_us": begin + 800 * MS,
-                                "recovered_us": begin + 1200 * MS, "in_flight": 3, "detail": ""})
+                                "recovered_us": begin + 1200 * MS, "in_flight": 3, "detail": "",
+                                "others": {"talks": 4, "failed": 0, "slowest_ms": 30, "longest_ms": 300}})
         for _ in range(actions):
             self.at(self.rng.randrange(self.load, self.quiet - 200 * MS), self.act)
         for d in self.devices:

@@ -22,21 +22,40 @@ def now_us():
     return time.monotonic_ns() // 1000
 
 
-class Talk:
-    """One conversation of one probe: (begun, done) of what was acknowledged, in the order of the ends."""
+class Silent(Exception):
+    """One conversation's answer does not come, though its proxy lives."""
 
-    def __init__(self, target):
-        self.target, self.done = target, []
+
+class Talk:
+    """One conversation of one probe. `done`: (begun, done) of what was acknowledged, in the order of the ends; `failed`: when a
+    try to send was refused, or left without an answer."""
+
+    def __init__(self, sender, target):
+        self.key, self.target = (max(sender, target), min(sender, target)), target
+        self.done, self.failed = [], []
         self.call = None          # under way
         self.id = self.begun_us = self.tried_us = None
         self.flags, self.due = 0, 0.0
+
+    def seen(self, since_us, until_us):
+        """In that time: (tries that failed, the slowest of the messages acknowledged that were under way then, the longest time
+        without one), the times in microseconds."""
+        ends, slowest = [], 0
+        for begun, ended in reversed(self.done):
+            ends.append(ended)
+            if ended < since_us:
+                break
+            if begun <= until_us:
+                slowest = max(slowest, ended - begun)
+        times = sorted({since_us, until_us, *(t for t in ends if since_us < t < until_us)})
+        return sum(since_us <= t <= until_us for t in self.failed), slowest, max((b - a for a, b in zip(times, times[1:])), default=0)
 
 
 class Probe(threading.Thread):
     def __init__(self, number, doors, user, targets, seed):
         super().__init__(daemon=True)
         self.rng = random.Random(f"{seed} probe {number}")
-        self.user, self.talks = user, [Talk(t) for t in targets]
+        self.user, self.talks = user, [Talk(user.id, t) for t in targets]
         self.doors = [doors[(number + i) % len(doors)] for i in range(len(doors))]   # the best first
         self.client, self.is_leaving = None, False
         self.ping, self.ping_due = None, 0.0
@@ -50,10 +69,20 @@ class Probe(threading.Thread):
                 if self.client is None:
                     self._connect()
                 self._turn()
+            except Silent:
+                self._leave()
             except (Closed, OSError, AssertionError):
+                for t in self.talks:
+                    if t.call:
+                        t.failed.append(now_us())
                 self._leave()
         if self.client:
             self.client.close()
+
+    @property
+    def door(self):
+        """Where it is connected, and sends; None: nowhere just now."""
+        return self.doors[-1] if self.client and not self.is_leaving else None
 
     def _connect(self):
         self.doors.append(self.doors.pop(0))   # should this one fail, the others come first
@@ -85,7 +114,8 @@ class Probe(threading.Thread):
             if t.call is not None and t.call.reply is not None:
                 self._answered(t, t.call.reply)
             elif t.call is not None and time.monotonic() - t.call.started > SILENT_S:
-                raise Closed
+                t.failed.append(now_us())
+                raise Silent
         self.is_leaving |= any(name == "GoAway" for name, _ in self.client.events)
         self.client.events.clear()
         if self.is_leaving and not any(t.call for t in self.talks):
@@ -111,6 +141,7 @@ class Probe(threading.Thread):
             talk.id, talk.due = None, time.monotonic() + PAUSE_S * self.rng.uniform(0.8, 1.2)
             return
         talk.due = time.monotonic() + 0.05
+        talk.failed.append(now_us())
         if reply.status in PERHAPS:
             talk.flags = RESEND
             self.resent += 1
@@ -176,6 +207,28 @@ class Probes:
         """The longest that a message took that was under way at some time in between."""
         return max((ended - begun for t in self.talks for begun, ended in t.done[-400:] if ended >= from_us and begun <= to_us),
                    default=0) // 1000
+
+    def apart_from(self, node, town):
+        """The conversations that have nothing to do with a node: others own them, and their senders are at other proxies."""
+        proxies = {p.clients: p for p in town.of("proxy")}
+        found = []
+        for p in self.probes:
+            proxy = proxies.get(p.door)
+            if proxy is None or proxy is node:
+                continue
+            if node.role != "chat":
+                found += p.talks
+                continue
+            owners = [(t, town.askers.owner(proxy, *t.key)) for t in p.talks]
+            found += [t for t, owner in owners if owner not in (None, node.address)]
+        return found
+
+    @staticmethod
+    def seen(talks, since_us, until_us):
+        """How some conversations fared in that time, for faults.jsonl."""
+        rows = [t.seen(since_us, until_us) for t in talks]
+        failed, slowest, longest = (list(column) for column in zip(*rows)) if rows else ([], [0], [0])
+        return {"talks": len(rows), "failed": sum(failed), "slowest_ms": max(slowest) // 1000, "longest_ms": max(longest) // 1000}
 
     @property
     def resent(self):

@@ -36,6 +36,7 @@ class Report:
         out += [f"{'fault':<18} times  in flight  lasted s      sends back after s: median  worst    slowest probe ms"]
         for name in sorted({f["kind"] for f in self.faults}):
             out.append(self._row(name))
+        out += self._others()
         out += ["", "events: " + ", ".join(f"{k} {v}" for k, v in self.events.items()), ""]
         out += [f"note: {n}" for n in self.notes]
         if self.checker_text:
@@ -61,6 +62,19 @@ class Report:
         if len(good) < len(rows):
             text += f"   FAILED {len(rows) - len(good)}"
         return text
+
+    def _others(self):
+        """How conversations fared that have nothing to do with the node hit."""
+        out = ["", f"{'other conversations':<20} times  watched  failed    slowest send ms: median  worst    longest without one ms: median  worst"]
+        kinds = {}
+        for f in self.faults:
+            if (f.get("others") or {}).get("talks"):
+                kinds.setdefault(f["kind"], []).append(f["others"])
+        for name, rows in sorted(kinds.items()):
+            slowest, longest = [r["slowest_ms"] for r in rows], [r["longest_ms"] for r in rows]
+            out.append(f"{name:<20} {len(rows):5}  {sum(r['talks'] for r in rows):7}  {sum(r['failed'] for r in rows):6}"
+                       f"{'':20}{statistics.median(slowest):11.0f}  {max(slowest):5}{'':27}{statistics.median(longest):11.0f}  {max(longest):5}")
+        return out if kinds else []
 
     def write(self, directory):
         with open(os.path.join(directory, "report.txt"), "w", encoding="utf-8") as f:

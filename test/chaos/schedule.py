@@ -93,13 +93,14 @@ class Runner:
             together = [waiting.pop(0)]
             if waiting and waiting[0].is_overlapping and may_overlap(waiting[0].kind, together[0].kind):
                 together.append(waiting.pop(0))
-            for f in [self.pool.submit(self._one, i) for i in together]:
+            is_alone = len(together) == 1 and all(f.done() for f in self.background)
+            for f in [self.pool.submit(self._one, i, is_alone) for i in together]:
                 f.result()
             self._check_background()
             time.sleep(self.pause_s)
 
-    def _one(self, item):
-        hit = Hit(item.kind, item.turn, item.index, self.town, self.probes)
+    def _one(self, item, is_alone):
+        hit = Hit(item.kind, item.turn, item.index, self.town, self.probes, is_alone)
         try:
             line = hit.run()
         except Exception as e:   # whatever it is, the run goes on to its report

@@ -303,6 +303,16 @@ def a_fault_is_never_recovered(c):
 
 
 @breaks("promise", only=True)
+def a_send_fails_in_a_conversation_that_has_nothing_to_do_with_a_killed_node(c):
+    next(x for x in c.faults if x["kind"] == "kill_chat")["others"]["failed"] = 1
+
+
+@breaks("promise", only=True)
+def a_send_is_slow_in_a_conversation_that_has_nothing_to_do_with_a_killed_node(c):
+    next(x for x in c.faults if x["kind"] == "kill_chat")["others"]["slowest_ms"] = 1001
+
+
+@breaks("promise", only=True)
 def a_send_fails_during_a_rolling_restart(c):
     call = c.call(c.done(f.SEND, outcome=f.UNSURE).op)
     fault = next(x for x in c.faults if x["kind"] == "stop_proxy")

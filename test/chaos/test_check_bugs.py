@@ -250,9 +250,15 @@ def a_kind_is_lacking(c):
     c.plan["kinds"].append("cut_cable")
 
 
+def others_unseen(c):
+    for x in c.faults:
+        x["others"] = None
+
+
 LACKS = [(no_event(name), "no " + name.replace("_", " ")) for name in ("resend", "retry", "owner_change", "fence", "stale_rights", "presence_lost")]
 LACKS += [(few_faults, "4 faults of kind stop_proxy"), (idle_faults, "4 faults of kind kill_chat"), (no_faults, "no faults at all"),
-          (a_kind_is_lacking, "0 faults of kind cut_cable")]
+          (a_kind_is_lacking, "0 faults of kind cut_cable"),
+          (others_unseen, "no fault of kind kill_chat at which other conversations were watched")]
 
 
 @pytest.mark.parametrize("lack, said", LACKS, ids=[said.replace(" ", "_") for _, said in LACKS])
