@@ -265,6 +265,7 @@ static void proxy_drain(void *self, void (*done_cb)(void *arg), void *arg)
     net_listener_close(proxy->listener);
     proxy->listener = NULL;
     proxy->drain_next = proxy->clients;
+    proxy->drain_until_ms = net_now_ms(proxy->env.loop) + proxy->set.drain_spread_ms; /* moves on as long as some are yet to be told */
     net_timer_start(proxy->env.loop, &proxy->drain_timer, 0, drain_step, proxy);
 }
 
