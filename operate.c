@@ -32,7 +32,10 @@ static enum bt_err operate_try_listen(struct net_loop *loop, const char *address
     return err;
 }
 
-/* One line about an address, and whether a server could listen there. A port that is taken is no error: by a running server. */
+/*
+ * One line about an address, and whether a server could listen there. A port that is taken is no error: by a running server. It is not
+ * shared even where the server would: for that moment the kernel would give us some of its clients.
+ */
 static bool operate_check_address(struct net_loop *loop, const char *what, const char *address)
 {
     const char *note = "";

@@ -64,9 +64,11 @@ enum bt_err supervise_copy_settings(const struct conf *conf, const struct role *
         err = shift_port(conf, "node", "listen", p, out, why, why_size);
     if (err == BT_OK)
         err = shift_port(conf, "node", "advertise", p, out, why, why_size);
-    if (err == BT_OK && role->id == RPC_ROLE_PROXY)
+    if (role->id != RPC_ROLE_PROXY || conf_bool(conf, "proxy", "share_port"))
+        return err;
+    if (err == BT_OK)
         err = shift_port(conf, "proxy", "listen", i, out, why, why_size);
-    if (err == BT_OK && role->id == RPC_ROLE_PROXY)
+    if (err == BT_OK)
         err = shift_port(conf, "proxy", "advertise", i, out, why, why_size);
     return err;
 }

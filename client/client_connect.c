@@ -43,7 +43,7 @@ static void connect_try(void *arg)
     if (c->coming || c->looking_up[0] || (c->cur && !c->must_move))
         return;
     const char *server = client_servers_pick(&c->servers, net_now_ms(c->loop), client_random());
-    if (c->cur && (strcmp(server, c->cur->server) == 0 || strcmp(server, c->cur->address) == 0)) {
+    if (c->cur && !c->cur->is_shared && (strcmp(server, c->cur->server) == 0 || strcmp(server, c->cur->address) == 0)) {
         schedule(c, ""); /* no other place is known: stay as long as it stands */
         return;
     }
@@ -146,6 +146,18 @@ void client_connect_lost(struct client_link *l, const char *why, bool is_final)
     schedule(c, why);
 }
 
+/* Whether another serves at the address of this one: whoever connects there again comes to him, as this one takes nobody any more. */
+static bool is_named(const struct client_link *l, const GoAwayEvent *e)
+{
+    for (size_t n = 0; n < e->proxies_count; n++) {
+        struct rpc_bytes a = e->proxies[n].address;
+        if ((a.len == strlen(l->server) && memcmp(a.data, l->server, a.len) == 0) ||
+            (a.len == strlen(l->address) && memcmp(a.data, l->address, a.len) == 0))
+            return true;
+    }
+    return false;
+}
+
 void client_connect_go_away(struct client_link *l, const GoAwayEvent *e)
 {
     struct bt_client *c = l->client;
@@ -154,8 +166,11 @@ void client_connect_go_away(struct client_link *l, const GoAwayEvent *e)
         return;
     if (!c->stay && e->proxies_count > 0)
         client_servers_learn(&c->servers, e->proxies, e->proxies_count);
-    client_servers_shun(&c->servers, l->server, now_ms + GO_AWAY_SHUN_MS);
-    client_servers_shun(&c->servers, l->address, now_ms + GO_AWAY_SHUN_MS);
+    l->is_shared = is_named(l, e);
+    if (!l->is_shared) {
+        client_servers_shun(&c->servers, l->server, now_ms + GO_AWAY_SHUN_MS);
+        client_servers_shun(&c->servers, l->address, now_ms + GO_AWAY_SHUN_MS);
+    }
     if (l != c->cur)
         return; /* still greeting: it will be told again, or be closed */
     c->must_move = true;

@@ -64,7 +64,7 @@ struct client_server {
     char name[CLIENT_SERVER_MAX];
     bool is_given;                   /* by the application; never forgotten */
     bool is_learnt;                  /* named by a server */
-    uint32_t connections, weight;    /* as learnt */
+    uint64_t connections, weight;    /* as learnt: of all that serve there */
     uint32_t failures;               /* in a row */
     uint64_t shun_until_ms;          /* by net_now_ms() */
 };
@@ -93,6 +93,7 @@ struct client_link {
     struct rpc_out hello, resume, ping;
     bool hello_out, resume_out, ping_out; /* under way */
     bool is_leaving;                 /* another connection is in use: closes when its calls are done */
+    bool is_shared;                  /* it goes away, and says that others serve at the same address */
     struct net_timer ping_timer, leave_timer, resume_timer; /* resume_timer: the server is full, and said when to ask again */
     uint32_t resumes;                /* how often it was asked to resume */
     uint32_t calls;                  /* of ours, under way on it */

@@ -59,9 +59,11 @@ void client_servers_learn(struct client_servers *s, const DirectoryEntry *rows, 
         struct client_server *row = is_usable(rows[k].address) ? add(s, (const char *)rows[k].address.data, rows[k].address.len) : NULL;
         if (!row)
             continue;
+        if (!row->is_learnt) /* the first of those that serve there */
+            row->connections = row->weight = 0;
         row->is_learnt = true;
-        row->connections = rows[k].connections;
-        row->weight = rows[k].weight;
+        row->connections += rows[k].connections;
+        row->weight += rows[k].weight;
     }
     size_t kept = 0;
     for (size_t k = 0; k < s->count; k++)

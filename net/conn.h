@@ -54,6 +54,11 @@ struct net_conn_limits {
  */
 typedef void net_accept_cb(struct net_conn *c, void *arg);
 enum bt_err net_listen(struct net_loop *loop, const char *address, net_accept_cb *cb, void *arg, struct net_listener **out);
+/*
+ * The same on a port that other processes of this user listen on likewise, each by this function: the kernel gives a new connection to
+ * one of them. BT_EEXIST: somebody listens there who does not share the port. With port 0 a free one, which nobody else has.
+ */
+enum bt_err net_listen_shared(struct net_loop *loop, const char *address, net_accept_cb *cb, void *arg, struct net_listener **out);
 const char *net_listener_address(const struct net_listener *l); /* numeric, with the true port; lent as long as l lives */
 /*
  * Connections that are accepted from now on come with `size` bytes, zeroed, for whoever takes them over: net_conn_room(). They are part
@@ -62,7 +67,13 @@ const char *net_listener_address(const struct net_listener *l); /* numeric, with
 void net_listener_reserve(struct net_listener *l, size_t size);
 void *net_conn_room(struct net_conn *c);
 
-void net_listener_close(struct net_listener *l);                /* at once no more accepts; frees itself; connections stay */
+/* At once no more accepts; frees itself; connections stay. Those that nobody has accepted yet are reset by the kernel. */
+void net_listener_close(struct net_listener *l);
+/*
+ * The same after accepting those that wait, which the kernel would reset: accept_cb runs for each before this returns, and may close the
+ * listener. Not inside accept_cb.
+ */
+void net_listener_finish(struct net_listener *l);
 
 /*
  * Dial a numeric address. *out may be written to at once: what is queued leaves after the connect. Failing to connect

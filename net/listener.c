@@ -110,14 +110,15 @@ static enum bt_err err_of_errno(int error)
 }
 
 /* A bound and listening socket, or -1 with errno set. */
-static int socket_listen(const struct sockaddr_storage *address)
+static int socket_listen(const struct sockaddr_storage *address, bool is_shared)
 {
-    int one = 1, saved_errno;
+    int one = 1, shared = is_shared, saved_errno;
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -1;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shared, sizeof shared) == 0 &&
         bind(fd, (const struct sockaddr *)address, net_address_size(address)) == 0 &&
         listen(fd, NET_LISTEN_BACKLOG) == 0)
         return fd;
@@ -139,8 +140,8 @@ static void listener_note_address(struct net_listener *l)
     net_address_print(ip, port, l->address, sizeof l->address);
 }
 
-enum bt_err net_listen(struct net_loop *loop, const char *address, net_accept_cb *cb, void *arg,
-                       struct net_listener **out)
+static enum bt_err listener_open(struct net_loop *loop, const char *address, bool is_shared, net_accept_cb *cb, void *arg,
+                                 struct net_listener **out)
 {
     struct sockaddr_storage parsed;
     struct net_listener *l;
@@ -151,7 +152,7 @@ enum bt_err net_listen(struct net_loop *loop, const char *address, net_accept_cb
     l = bt_calloc(1, sizeof *l);
     if (!l)
         return BT_ENOMEM;
-    l->fd = socket_listen(&parsed);
+    l->fd = socket_listen(&parsed, is_shared);
     if (l->fd < 0) {
         err = err_of_errno(errno);
         log_error("listener %s: %s", address, strerror(errno));
@@ -173,6 +174,16 @@ fail_poll:
 fail_socket:
     bt_free(l);
     return err;
+}
+
+enum bt_err net_listen(struct net_loop *loop, const char *address, net_accept_cb *cb, void *arg, struct net_listener **out)
+{
+    return listener_open(loop, address, false, cb, arg, out);
+}
+
+enum bt_err net_listen_shared(struct net_loop *loop, const char *address, net_accept_cb *cb, void *arg, struct net_listener **out)
+{
+    return listener_open(loop, address, true, cb, arg, out);
 }
 
 const char *net_listener_address(const struct net_listener *l)
@@ -199,4 +210,13 @@ void net_listener_close(struct net_listener *l)
     net_timer_stop(loop_of(l), &l->pause);
     uv_close((uv_handle_t *)&l->poll, listener_closed);
     close(l->fd); /* libuv no longer looks at it */
+}
+
+/* As many as the queue can hold, and no more: where they come without end, it has to end somewhere. */
+void net_listener_finish(struct net_listener *l)
+{
+    for (int i = 0; i < NET_LISTEN_BACKLOG && !l->is_closing; i++)
+        if (!listener_accept_one(l))
+            break;
+    net_listener_close(l);
 }

@@ -22,6 +22,7 @@
 static const struct conf_key proxy_keys[] = {
     { .section = "proxy", .name = "listen", .type = CONF_STRING, .def = "127.0.0.1:7400", .min = 3, .max = 63, .help = "where clients connect; port 0 takes a free one" },
     { .section = "proxy", .name = "advertise", .type = CONF_STRING, .def = "", .min = 0, .max = 63, .help = "the address that clients are told, where it is another than listen" },
+    { .section = "proxy", .name = "share_port", .type = CONF_BOOL, .def = "no", .help = "listen on one port together with the other proxies of this host, all of which say yes here: the kernel spreads connections over them" },
     { .section = "proxy", .name = "trusted", .type = CONF_STRING, .def = "", .min = 0, .max = 150, .help = "addresses and prefixes, separated by commas, from which a PROXY protocol header (nginx, HAProxy) is believed" },
     { .section = "proxy", .name = "max_connections", .type = CONF_INT, .def = "100000", .min = 1, .max = 10000000, .unit = "connections", .help = "clients connected at once; more are closed at once" },
     { .section = "proxy", .name = "hello_timeout_ms", .type = CONF_INT, .def = "10000", .min = 100, .max = 3600000, .unit = "ms", .help = "a connection that does not say Hello in that time is closed" },
@@ -147,14 +148,16 @@ static bool is_loopback(const char *address)
 static enum bt_err listen_for_clients(struct proxy *proxy, char *why, size_t why_size)
 {
     const char *address = conf_str(proxy->env.conf, "proxy", "listen"), *advertise = conf_str(proxy->env.conf, "proxy", "advertise");
+    bool is_shared = conf_bool(proxy->env.conf, "proxy", "share_port");
     char told[64];
-    enum bt_err err = net_listen(proxy->env.loop, address, proxy_client_accept, proxy, &proxy->listener);
+    enum bt_err err = (is_shared ? net_listen_shared : net_listen)(proxy->env.loop, address, proxy_client_accept, proxy, &proxy->listener);
 
     if (err != BT_OK) {
         snprintf(why, why_size, "[proxy] listen = %s: %s", address,
-                 err == BT_EEXIST   ? "another process listens there; stop it, or set another port"
-                 : err == BT_EINVAL ? "not an address like 127.0.0.1:7400"
-                                    : bt_err_text(err));
+                 err == BT_EEXIST && is_shared ? "another process listens there which does not share the port ([proxy] share_port), or is another user's; stop it, or set another port"
+                 : err == BT_EEXIST            ? "another process listens there; stop it, or set another port"
+                 : err == BT_EINVAL            ? "not an address like 127.0.0.1:7400"
+                                               : bt_err_text(err));
         return err;
     }
     if (!is_loopback(address))
@@ -262,7 +265,7 @@ static void proxy_drain(void *self, void (*done_cb)(void *arg), void *arg)
     proxy->is_stopping = true; /* whoever goes now went because of us: friends are not told */
     proxy->idle_cb = done_cb;
     proxy->idle_arg = arg;
-    net_listener_close(proxy->listener);
+    net_listener_finish(proxy->listener); /* who has connected already is told where to go like the others */
     proxy->listener = NULL;
     proxy->drain_next = proxy->clients;
     proxy->drain_until_ms = net_now_ms(proxy->env.loop) + proxy->set.drain_spread_ms; /* moves on as long as some are yet to be told */

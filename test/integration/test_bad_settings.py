@@ -95,7 +95,12 @@ def test_two_nodes_on_one_port(node):
     first = node("proxy", {})
     first.start()
     stops(node("proxy", {"node.listen": first.nodes}), 1, rf"\[node\] listen = {first.nodes}: .*(another|exists|in use)")
-    stops(node("proxy", {"proxy.listen": first.clients}), 1, rf"\[proxy\] listen = {first.clients}: another process listens there")
+    stops(node("proxy", {"proxy.listen": first.clients}), 1, rf"\[proxy\] listen = {first.clients}: another process listens there; stop it")
+    stops(node("proxy", {"proxy.listen": first.clients, "proxy.share_port": "yes"}), 1,
+          rf"\[proxy\] listen = {first.clients}: another process listens there which does not share the port")
+    sharing = node("proxy", {"proxy.share_port": "yes"})
+    sharing.start()
+    stops(node("proxy", {"proxy.listen": sharing.clients}), 1, rf"\[proxy\] listen = {sharing.clients}: another process listens there; stop it")
 
 
 def test_a_missing_secret(node, tmp_path):

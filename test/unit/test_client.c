@@ -257,6 +257,28 @@ static void go_away_connects_there_before_it_leaves_here(void **state)
     fake_server_stop(&other);
 }
 
+static void go_away_from_a_shared_port_connects_there_again(void **state)
+{
+    struct device d;
+    (void)state;
+    device_init(&d);
+    d.has_token = true;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY && server.directories == 1);
+    DirectoryEntry place = { .address = rpc_str(server.address), .weight = 1 };
+    fake_server_event(&server, RPC_ON_GO_AWAY, GoAwayEvent_fields, &(GoAwayEvent){ .proxies = &place, .proxies_count = 1, .within_ms = 200 });
+    int waits = d.waits;
+    WAIT_UNTIL(server.resumes == 2);
+    WAIT_UNTIL(server.open_links == 1);
+    assert_int_equal(d.state, BT_STATE_READY); /* and never was anything else */
+    assert_int_equal(d.waits, waits);
+    fake_server_drop(&server); /* and it is not passed over afterwards */
+    WAIT_UNTIL(server.resumes == 3 && d.state == BT_STATE_READY);
+    turn_for(100);
+    assert_int_equal(server.resumes, 3);
+    device_close(&d);
+}
+
 static void a_session_that_was_ended_elsewhere_is_told(void **state)
 {
     struct device d;
@@ -356,6 +378,7 @@ int main(void)
         TEST(a_name_that_no_server_answers_to_is_told),
         TEST(an_unanswered_ping_breaks_the_connection),
         TEST(go_away_connects_there_before_it_leaves_here),
+        TEST(go_away_from_a_shared_port_connects_there_again),
         TEST(a_session_that_was_ended_elsewhere_is_told),
         TEST(closing_in_a_callback_ends_it),
         TEST(it_may_be_closed_at_any_moment),

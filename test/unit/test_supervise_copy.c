@@ -74,6 +74,17 @@ static void proxies_take_one_port_after_the_other(void **state)
     assert_copy(f, &role_proxy, 2, 7, "proxy.listen=[::1]:7402 proxy.advertise=chat.example:445");
 }
 
+static void proxies_that_share_their_port_all_take_the_same(void **state)
+{
+    struct fixture *f = *state;
+
+    set(f, "proxy.listen=127.0.0.1:65535");
+    set(f, "proxy.advertise=192.0.2.1:443");
+    set(f, "proxy.share_port=yes");
+    set(f, "node.listen=10.0.0.1:7500");
+    assert_copy(f, &role_proxy, 3, 9, "node.listen=10.0.0.1:7509");
+}
+
 static void a_free_port_stays_a_free_port(void **state)
 {
     struct fixture *f = *state;
@@ -159,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(proxies_take_one_port_after_the_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(proxies_that_share_their_port_all_take_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(a_free_port_stays_a_free_port, setup, teardown),
         cmocka_unit_test_setup_teardown(nodes_are_counted_over_all_roles, setup, teardown),
         cmocka_unit_test_setup_teardown(there_is_no_port_above_the_last, setup, teardown),
