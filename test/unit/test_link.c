@@ -1,4 +1,4 @@
-/* test/unit/test_link.c: links over sockets and as pairs: calls, events, cancels, limits, ends. */
+/* test/unit/test_link.c: links over sockets and as pairs: calls, events, casts, deadlines, cancels, ends. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,19 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <cmocka.h>
 
-#include "net/mem.h"
-#include "proto/client.pb.h"
-#include "rpc/bytes.h"
 #include "rpc/link_internal.h"
 #include "rpc_ends.h"
 
 typedef void join_fn(struct ends *e);
-
-/* ---- the same over both roads ---- */
 
 static void check_call_and_event(join_fn *join)
 {
@@ -218,140 +211,6 @@ static void finishing_lets_out_what_was_queued(void **state)
     check_finish(ends_join_pair);
 }
 
-static void check_max_calls(join_fn *join)
-{
-    struct ends e;
-    struct asked q[3];
-    Error error = { .detail = { NULL, 0 } };
-    ends_init(&e);
-    e.limits_a.max_calls = e.limits_b.max_calls = 2;
-    e.b.answers = END_KEEPS;
-    join(&e);
-    for (int i = 0; i < 3; i++)
-        asked_start(&q[i], e.a.link, 1000, "x");
-    ends_until_int(&e, &q[2].done, 1);
-    assert_int_equal(q[2].err, BT_EBUSY);
-    assert_int_equal(q[2].status, RPC_STATUS_RESOURCE_EXHAUSTED);
-    assert_int_equal(rpc_decode(Error_fields, (uint8_t *)q[2].text, strlen(q[2].text), &error), BT_OK);
-    assert_int_equal(q[0].done + q[1].done, 0);
-    kept_answer(&e.b, 0, "ok");
-    ends_until_int(&e, &q[0].done, 1);
-    asked_start(&q[2], e.a.link, 1000, "now there is room");
-    ends_until(&e, &e.b.kept_count, 3);
-    ends_deinit(&e);
-}
-
-static void one_call_too_many_is_refused_and_the_link_stays(void **state)
-{
-    (void)state;
-    check_max_calls(ends_join_sockets);
-    check_max_calls(ends_join_pair);
-}
-
-static void check_full(join_fn *join)
-{
-    struct ends e;
-    static uint8_t bulk[32 * 1024];
-    const struct rpc_header h = { .method = 0x0701 };
-    enum bt_err err = BT_OK;
-    struct asked q;
-    size_t sent = 0;
-    ends_init(&e);
-    e.limits_a.net.out_high_bytes = 256 * 1024;
-    e.limits_a.net.out_low_bytes = 64 * 1024;
-    join(&e);
-    rpc_link_pause(e.b.link);
-    while (err == BT_OK && sent < 10000) {
-        err = rpc_link_event(e.a.link, &h, bulk, sizeof bulk);
-        if (err == BT_OK && ++sent % 8 == 0)
-            net_loop_turn(e.loop, 0);
-    }
-    assert_int_equal(err, BT_EBUSY);
-    asked_start(&q, e.a.link, 1000, "no room");
-    ends_until_int(&e, &q.done, 1);
-    assert_int_equal(q.err, BT_EBUSY);
-    assert_false(q.was_sent);
-    assert_int_equal(e.b.events, 0);
-    rpc_link_resume(e.b.link);
-    ends_until(&e, &e.b.events, sent); /* all that was taken arrives */
-    assert_int_equal(e.a.drained, 1);
-    asked_start(&q, e.a.link, 1000, "room");
-    ends_until_int(&e, &q.done, 1);
-    assert_int_equal(q.err, BT_OK);
-    ends_deinit(&e);
-}
-
-static void a_full_queue_refuses_and_says_when_there_is_room(void **state)
-{
-    (void)state;
-    check_full(ends_join_sockets);
-    check_full(ends_join_pair);
-}
-
-static void check_too_long(join_fn *join)
-{
-    struct ends e;
-    char *text = calloc(1, 3001);
-    struct asked q;
-    const struct rpc_header h = { .method = 0x0701 };
-    ends_init(&e);
-    e.limits_a.max_out_bytes = e.limits_b.max_out_bytes = 2048;
-    e.b.answers = END_KEEPS;
-    join(&e);
-    memset(text, 'x', 3000);
-    asked_start(&q, e.a.link, 1000, text);
-    ends_until_int(&e, &q.done, 1);
-    assert_int_equal(q.err, BT_EINVAL);
-    assert_int_equal(rpc_link_event(e.a.link, &h, (uint8_t *)text, 3000), BT_EINVAL);
-    asked_start(&q, e.a.link, 1000, "give me much");
-    ends_until(&e, &e.b.kept_count, 1);
-    kept_answer(&e.b, 0, text);
-    ends_until_int(&e, &q.done, 1);
-    assert_int_equal(q.err, BT_EINTERNAL);
-    assert_true(q.came);
-    ends_deinit(&e);
-    free(text);
-}
-
-static void frames_over_the_sending_limit_do_not_leave(void **state)
-{
-    (void)state;
-    check_too_long(ends_join_sockets);
-    check_too_long(ends_join_pair);
-}
-
-static void check_late_in_the_queue(join_fn *join)
-{
-    struct ends e;
-    static uint8_t bulk[32 * 1024];
-    const struct rpc_header h = { .method = 0x0701 };
-    struct asked q;
-    ends_init(&e);
-    e.limits_a.net.out_high_bytes = 256 * 1024;
-    join(&e);
-    rpc_link_pause(e.b.link);
-    for (size_t i = 0; i < 10000 && rpc_link_queued(e.a.link) < 128 * 1024; i++) {
-        assert_int_equal(rpc_link_event(e.a.link, &h, bulk, sizeof bulk), BT_OK);
-        if (i % 4 == 3)
-            ends_turns(&e, 1);
-    }
-    asked_start(&q, e.a.link, 30, "late");
-    ends_until_int(&e, &q.done, 1);
-    assert_int_equal(q.err, BT_ETIMEOUT);
-    assert_int_equal(e.b.requests, 0);
-    rpc_link_resume(e.b.link);
-    ends_until(&e, &e.b.requests, 1); /* it has come after all */
-    assert_true(q.was_sent);
-    ends_deinit(&e);
-}
-
-static void what_waits_to_be_written_past_its_deadline_may_still_arrive(void **state)
-{
-    (void)state;
-    check_late_in_the_queue(ends_join_sockets);
-    check_late_in_the_queue(ends_join_pair);
-}
-
 static void call_ids_wrap_and_skip_open_ones(void **state)
 {
     struct ends e;
@@ -393,133 +252,6 @@ static void a_deadline_runs_on_while_reading_is_paused(void **state)
     ends_until(&e, &e.b.kept_count, 1);
     assert_in_range(rpc_call_left_ms(e.b.kept[0]), 4000, 4945);
     ends_deinit(&e);
-}
-
-/* ---- what a peer may do ---- */
-
-static size_t request_bytes(uint8_t *out, uint32_t call, const char *text)
-{
-    size_t len = strlen(text);
-    const struct rpc_header h = { .length = (uint32_t)(44 + len), .method = 0x0601, .kind = RPC_REQUEST, .call = call };
-    rpc_header_encode(&h, out);
-    memcpy(out + RPC_HEADER_SIZE, text, len);
-    return RPC_HEADER_SIZE + len;
-}
-
-static void put(int fd, const void *data, size_t len)
-{
-    assert_int_equal(write(fd, data, len), len);
-}
-
-static void frames_survive_any_split(void **state)
-{
-    uint8_t wire[256];
-    struct ends e;
-    int fd;
-    (void)state;
-    size_t len = request_bytes(wire, 1, "abc");
-    len += request_bytes(wire + len, 2, "");
-    for (size_t cut = 1; cut < len; cut++) {
-        ends_init(&e);
-        e.b.answers = END_KEEPS;
-        ends_join_raw(&e, &fd);
-        put(fd, wire, cut);
-        ends_turns(&e, 2);
-        put(fd, wire + cut, len - cut);
-        ends_until(&e, &e.b.kept_count, 2);
-        assert_int_equal(rpc_call_header(e.b.kept[0])->call, 1);
-        assert_int_equal(rpc_call_header(e.b.kept[1])->call, 2);
-        close(fd);
-        ends_deinit(&e);
-    }
-}
-
-static void check_closes(const uint8_t *wire, size_t len)
-{
-    struct ends e;
-    int fd;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    ends_join_raw(&e, &fd);
-    put(fd, wire, len);
-    ends_until_int(&e, &e.b.closed, 1);
-    assert_int_equal(e.b.why, BT_EPROTO);
-    close(fd);
-    ends_deinit(&e);
-}
-
-static void what_is_no_frame_closes_the_link(void **state)
-{
-    uint8_t wire[256] = { 0 };
-    (void)state;
-    check_closes(wire, 4);
-    check_closes((const uint8_t *)"GET / HTTP/1.1\r\n\r\n", 18);
-    size_t len = request_bytes(wire, 1, "x");
-    wire[6] |= 0x80;
-    check_closes(wire, len);
-}
-
-static void a_second_request_with_an_open_id_closes_the_link(void **state)
-{
-    uint8_t wire[256];
-    (void)state;
-    size_t len = request_bytes(wire, 7, "one");
-    len += request_bytes(wire + len, 7, "two");
-    check_closes(wire, len);
-}
-
-static void an_id_is_free_again_after_reply_and_cancel(void **state)
-{
-    uint8_t wire[256];
-    const struct rpc_header cancel = { .length = 44, .kind = RPC_CANCEL, .call = 7 };
-    struct ends e;
-    int fd;
-    (void)state;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    ends_join_raw(&e, &fd);
-    size_t len = request_bytes(wire, 7, "one");
-    put(fd, wire, len);
-    ends_until(&e, &e.b.kept_count, 1);
-    kept_answer(&e.b, 0, "done");
-    put(fd, wire, len);
-    ends_until(&e, &e.b.kept_count, 2);
-    uint8_t bytes[RPC_HEADER_SIZE];
-    rpc_header_encode(&cancel, bytes);
-    put(fd, bytes, sizeof bytes);
-    put(fd, wire, len);
-    ends_until(&e, &e.b.kept_count, 3);
-    assert_int_equal(e.b.dead, 1);
-    assert_int_equal(e.b.closed, 0);
-    close(fd);
-    ends_deinit(&e);
-}
-
-static void drop_unknown(bool b_only_serves)
-{
-    struct rpc_header h = { .length = 44, .kind = RPC_REPLY, .call = 1234 };
-    uint8_t bytes[2 * RPC_HEADER_SIZE], wire[64];
-    struct ends e;
-    int fd;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    e.b_only_serves = b_only_serves;
-    ends_join_raw(&e, &fd);
-    rpc_header_encode(&h, bytes);
-    h.kind = RPC_CANCEL;
-    rpc_header_encode(&h, bytes + RPC_HEADER_SIZE);
-    put(fd, bytes, sizeof bytes);
-    put(fd, wire, request_bytes(wire, 1, "x"));
-    ends_until(&e, &e.b.kept_count, 1);
-    close(fd);
-    ends_deinit(&e);
-}
-
-static void replies_and_cancels_of_unknown_calls_are_dropped(void **state)
-{
-    (void)state;
-    drop_unknown(false);
-    drop_unknown(true);
 }
 
 static void a_link_that_only_serves_answers_until_it_ends(void **state)
@@ -584,78 +316,6 @@ static void a_cast_is_an_event_at_every_link(void **state)
     check_cast(true);
 }
 
-/* Asks for a long echo again and again, and reads nothing. */
-static void a_peer_that_reads_nothing_is_asked_nothing_more(void **state)
-{
-    enum { ASKED = 4000, LEN = 8 * 1024 };
-    uint8_t *wire = malloc(RPC_HEADER_SIZE + LEN + 1);
-    char *text = calloc(1, LEN + 1);
-    struct ends e;
-    int fd;
-    (void)state;
-    ends_init(&e);
-    e.limits_b.net.out_high_bytes = 256 * 1024;
-    e.limits_b.net.out_low_bytes = 32 * 1024;
-    ends_join_raw(&e, &fd);
-    memset(text, 'x', LEN);
-    size_t at = 0, len = 0, most = 0;
-    uint32_t call = 0;
-    for (int quiet = 0; call < ASKED && quiet < 50;) {
-        if (at == len) {
-            len = request_bytes(wire, ++call, text);
-            at = 0;
-        }
-        ssize_t n = send(fd, wire + at, len - at, MSG_DONTWAIT);
-        quiet = n > 0 ? 0 : quiet + 1;
-        at += n > 0 ? (size_t)n : 0;
-        ends_turns(&e, 1);
-        most = rpc_link_queued(e.b.link) > most ? rpc_link_queued(e.b.link) : most;
-    }
-    assert_int_equal(e.b.closed, 0);
-    assert_true(call < ASKED);            /* it was stopped by the queues being full */
-    assert_in_range(most, 1, 256 * 1024); /* and ours had its limit */
-    uint8_t sink[65536];
-    size_t before = e.b.requests;
-    for (int i = 0; i < 20000 && e.b.requests <= before; i++) {
-        while (recv(fd, sink, sizeof sink, MSG_DONTWAIT) > 0)
-            ;
-        ends_turns(&e, 1);
-    }
-    assert_true(e.b.requests > before); /* and goes on when it reads */
-    close(fd);
-    ends_deinit(&e);
-    free(wire);
-    free(text);
-}
-
-/* The calls were taken while there was room; their replies come all at once. */
-static void replies_beyond_the_limit_close_the_link(void **state)
-{
-    enum { CALLS = 900 };
-    static uint8_t wire[CALLS * (RPC_HEADER_SIZE + 1)];
-    char *text = calloc(1, 60001);
-    struct ends e;
-    size_t len = 0;
-    int fd;
-    (void)state;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    ends_join_raw(&e, &fd);
-    for (uint32_t i = 0; i < CALLS; i++)
-        len += request_bytes(wire + len, i + 1, "x");
-    put(fd, wire, len);
-    ends_until(&e, &e.b.kept_count, CALLS);
-    memset(text, 'x', 60000);
-    for (size_t i = 0; i < CALLS; i++)
-        kept_answer(&e.b, i, text);
-    assert_in_range(rpc_link_queued(e.b.link), 0, 1024 * 1024 + 60100);
-    ends_until_int(&e, &e.b.closed, 1);
-    assert_int_equal(e.b.why, BT_EBUSY);
-    close(fd);
-    ends_deinit(&e);
-    free(text);
-}
-
 static void a_call_that_never_left_is_told_so(void **state)
 {
     struct ends e;
@@ -698,59 +358,6 @@ static void failing_to_connect_tells_the_calls(void **state)
     ends_deinit(&e);
 }
 
-/* ---- memory ---- */
-
-static void check_memory(join_fn *join)
-{
-    for (long n = 0; n < 60; n++) {
-        struct ends e;
-        struct asked q[20];
-        int told = 0;
-        ends_init(&e);
-        join(&e);
-        bt_mem_fail_after(n);
-        for (int i = 0; i < 20; i++)
-            asked_start(&q[i], e.a.link, 500, "x");
-        for (int turn = 0; turn < 600 && told < 20; turn++) {
-            ends_turns(&e, 1);
-            told = 0;
-            for (int i = 0; i < 20; i++)
-                told += q[i].done;
-        }
-        bt_mem_fail_after(-1);
-        assert_int_equal(told, 20); /* one way or the other */
-        ends_deinit(&e);
-    }
-}
-
-static void every_call_ends_whichever_allocation_fails(void **state)
-{
-    (void)state;
-    check_memory(ends_join_sockets);
-    check_memory(ends_join_pair);
-}
-
-static void without_memory_there_is_no_pair(void **state)
-{
-    struct ends e;
-    (void)state;
-    ends_init(&e);
-    for (long n = 0; n < 4; n++) {
-        struct rpc_link *a, *b;
-        bt_mem_fail_after(n);
-        assert_int_equal(rpc_link_pair(e.loop, ends_ops(), &e.a, ends_ops(), &e.b, &e.limits_a, &a, &b), BT_ENOMEM);
-        bt_mem_fail_after(-1);
-    }
-    ends_deinit(&e);
-}
-
-static void a_link_is_small(void **state)
-{
-    (void)state;
-    assert_true(sizeof(struct rpc_link) <= RPC_LINK_SERVE_SIZE);
-    assert_true(sizeof(struct rpc_call) <= 160);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -760,24 +367,10 @@ int main(void)
         cmocka_unit_test(a_cancelled_call_is_dead_there_and_silent_here),
         cmocka_unit_test(closing_tells_every_call_of_both_ends_once),
         cmocka_unit_test(finishing_lets_out_what_was_queued),
-        cmocka_unit_test(one_call_too_many_is_refused_and_the_link_stays),
-        cmocka_unit_test(a_full_queue_refuses_and_says_when_there_is_room),
-        cmocka_unit_test(frames_over_the_sending_limit_do_not_leave),
-        cmocka_unit_test(what_waits_to_be_written_past_its_deadline_may_still_arrive),
         cmocka_unit_test(call_ids_wrap_and_skip_open_ones),
         cmocka_unit_test(a_deadline_runs_on_while_reading_is_paused),
-        cmocka_unit_test(frames_survive_any_split),
-        cmocka_unit_test(what_is_no_frame_closes_the_link),
-        cmocka_unit_test(a_second_request_with_an_open_id_closes_the_link),
-        cmocka_unit_test(an_id_is_free_again_after_reply_and_cancel),
-        cmocka_unit_test(replies_and_cancels_of_unknown_calls_are_dropped),
-        cmocka_unit_test(a_peer_that_reads_nothing_is_asked_nothing_more),
-        cmocka_unit_test(replies_beyond_the_limit_close_the_link),
         cmocka_unit_test(a_call_that_never_left_is_told_so),
         cmocka_unit_test(failing_to_connect_tells_the_calls),
-        cmocka_unit_test(every_call_ends_whichever_allocation_fails),
-        cmocka_unit_test(without_memory_there_is_no_pair),
-        cmocka_unit_test(a_link_is_small),
         cmocka_unit_test(a_link_that_only_serves_answers_until_it_ends),
         cmocka_unit_test(a_cast_is_an_event_at_every_link),
     };
