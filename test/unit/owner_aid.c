@@ -126,6 +126,22 @@ uint8_t aid_call(struct owner_aid *aid, uint16_t method, uint64_t caller, uint64
     return aid->status;
 }
 
+void aid_count_status(const struct rpc_reply *reply, void *arg)
+{
+    int *counts = arg;
+    assert_true(reply->status == RPC_STATUS_OK || reply->status == RPC_STATUS_RESOURCE_EXHAUSTED);
+    counts[reply->status == RPC_STATUS_OK ? 0 : 1]++;
+}
+
+void aid_call_at_once(struct owner_aid *aid, uint16_t method, uint64_t caller, size_t n, const void *req, int counts[2])
+{
+    struct rpc_ctx ctx = { .caller = caller, .session = 1, .timeout_ms = 300 };
+    for (size_t i = 0; i < n; i++)
+        rpc_send_msg(aid->rpc, method, &ctx, req, aid_count_status, counts);
+    while ((size_t)(counts[0] + counts[1]) < n)
+        net_loop_turn(aid->env.loop, 10);
+}
+
 void aid_decode_into(struct owner_aid *aid, const pb_msgdesc_t *fields, void *msg_out, size_t size)
 {
     memset(msg_out, 0, size);

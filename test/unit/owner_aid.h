@@ -54,6 +54,13 @@ void aid_stop(struct owner_aid *aid);
 
 /* Make a call and wait for the answer, which is left in payload; returns its status. */
 uint8_t aid_call(struct owner_aid *aid, uint16_t method, uint64_t caller, uint64_t target, const void *req);
+/*
+ * Make n calls at once, with a deadline too short for repeating them, and wait for all answers, of which so many were OK
+ * (counts[0]) and so many refused for want of room (counts[1]). The second is what counts one reply; its arg is counts.
+ */
+void aid_call_at_once(struct owner_aid *aid, uint16_t method, uint64_t caller, size_t n, const void *req, int counts[2]);
+void aid_count_status(const struct rpc_reply *reply, void *arg);
+
 /* Its message; the caller releases it. */
 void aid_decode_into(struct owner_aid *aid, const pb_msgdesc_t *fields, void *msg_out, size_t size);
 #define aid_decode(aid, fields, msg_out) aid_decode_into((aid), (fields), (msg_out), sizeof *(msg_out))
