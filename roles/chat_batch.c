@@ -22,7 +22,7 @@ struct chat_batch {
     struct chat_batch *next, *prev; /* chat->flying */
     struct chat *chat;
     struct chat_ops ops;            /* by conversation, then seq */
-    size_t n, bytes;
+    size_t n;
     size_t open;                    /* queries of a settlement under way */
     enum bt_err settle_err;
     uint32_t tries;
@@ -356,14 +356,14 @@ static int by_key(const void *a, const void *b)
     return x->lo < y->lo ? -1 : x->lo > y->lo;
 }
 
-/* Give the ready ops of one conversation their numbers, as far as the batch has room. Those whose time has passed are not written. */
-static void take_ops(struct chat_batch *b, struct chat_conv *c, size_t max)
+/* Give the ready ops that are one conversation's part their numbers. Those whose time has passed are not written. */
+static void take_ops(struct chat_batch *b, struct chat_conv *c)
 {
     struct chat *chat = c->chat;
     int64_t now_ms = store_now_ms(chat->env.store), ms = c->head_ms > now_ms ? c->head_ms : now_ms;
     uint64_t seq = c->head_seq;
 
-    while (max > 0 && b->bytes < chat->set.batch_bytes && c->ready.first != NULL) {
+    for (; c->quota > 0 && c->ready.first != NULL; c->quota--) {
         struct chat_op *op = chat_ops_pop(&c->ready);
         if (op->call != NULL && op->twins == NULL && (rpc_call_is_dead(op->call) || rpc_call_left_ms(op->call) == 0)) {
             chat_op_end(chat, op, rpc_call_is_dead(op->call) ? BT_ECANCELLED : BT_ETIMEOUT, NULL);
@@ -375,17 +375,18 @@ static void take_ops(struct chat_batch *b, struct chat_conv *c, size_t max)
             chat_op_reply(op);
         chat_ops_push(&b->ops, op);
         b->n++;
-        b->bytes += op->size;
-        max--;
     }
 }
 
-static uint32_t count_ready(const struct chat_conv *c, size_t max)
+/* How many of its ready ops there is room for; *bytes grows by what they take. */
+static uint32_t count_ready(const struct chat_conv *c, size_t max, size_t *bytes)
 {
     uint32_t n = 0;
 
-    for (const struct chat_op *op = c->ready.first; op != NULL && n < max; op = op->next)
+    for (const struct chat_op *op = c->ready.first; op != NULL && n < max && *bytes < c->chat->set.batch_bytes; op = op->next) {
+        *bytes += op->size;
         n++;
+    }
     return n;
 }
 
@@ -397,9 +398,9 @@ static uint32_t count_ready(const struct chat_conv *c, size_t max)
 static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)
 {
     uint64_t now_ms = net_now_ms(chat->env.loop);
-    size_t n = 0, rows = 0;
+    size_t n = 0, rows = 0, bytes = 0;
 
-    while (rows < max && chat->dirty_first != NULL) {
+    while (rows < max && bytes < chat->set.batch_bytes && chat->dirty_first != NULL) {
         struct chat_conv *c = chat->dirty_first;
         bool is_solo = now_ms < c->solo_until_ms;
         if (c->ready.first == NULL) {
@@ -409,7 +410,7 @@ static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)
         if (is_solo && n > 0)
             break;
         convs[n++] = dirty_pop(chat);
-        c->quota = count_ready(c, max - rows);
+        c->quota = count_ready(c, max - rows, &bytes);
         rows += c->quota;
         if (is_solo)
             break;
@@ -444,7 +445,7 @@ static void batch_start(struct chat *chat)
     qsort(convs, b->nconvs, sizeof convs[0], by_key);
     for (size_t i = 0; i < b->nconvs; i++) {
         convs[i]->batch = b;
-        take_ops(b, convs[i], convs[i]->quota);
+        take_ops(b, convs[i]);
     }
     if (b->n > 0)
         batch_write(b);

@@ -198,6 +198,43 @@ static void every_failing_allocation_is_an_answer(void **state)
     }
 }
 
+/* Whose key is low and who has much to say fills batches by bytes too; he does not go first each time. */
+static void a_long_queue_of_long_messages_holds_nobody_up(void **state)
+{
+    enum { EVE = 5, LONG = 40000, MANY = 40 };
+    static uint8_t body[LONG];
+    const struct db_val users[] = { I(1), I(ANN), I(0), I(0), I(1), I(BEN), I(0), I(0), I(1), I(EVE), I(0), I(0) };
+    struct chat_aid *c = *state;
+    struct chat_answer *many[MANY], *one;
+    SendRequest req = { .client_msg_id = 100, .body = rpc_bytes(body, sizeof body) };
+
+    fake_db_rows(c->db, PAIR, FAKE_ALWAYS, 3, 4, users);
+    chat_aid_script(c, 4, 4);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    for (uint64_t peer = BEN; peer <= EVE; peer += EVE - BEN, req.client_msg_id++) /* the conversations are open from here on */
+        chat_aid_wait(c, chat_aid_ask(c, RPC_CHAT_SEND, peer, &req, 9000, NULL));
+    fake_db_forget(c->db);
+    for (size_t i = 0; i < MANY; i++, req.client_msg_id++)
+        many[i] = chat_aid_ask(c, RPC_CHAT_SEND, BEN, &req, 9000, NULL);
+    one = chat_aid_ask(c, RPC_CHAT_SEND, EVE, &req, 9000, NULL);
+    chat_aid_wait(c, one);
+    assert_int_equal(one->status, RPC_STATUS_OK);
+    assert_in_range(fake_db_count(c->db, INSERT), 1, 6); /* not after all of them */
+    for (size_t i = 0; i < MANY; i++) {
+        chat_aid_wait(c, many[i]);
+        assert_int_equal(many[i]->status, RPC_STATUS_OK);
+        assert_int_equal(many[i]->seq, 6 + i);
+    }
+    assert_true(fake_db_count(c->db, INSERT) >= MANY / 2); /* two fill a batch */
+}
+
+static int setup_small_batches(void **state)
+{
+    static const char *const settings[] = { "chat.batch_bytes=65536", NULL };
+
+    return chat_aid_setup_with(state, settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +247,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_conversation_that_cannot_be_read_refuses, chat_aid_setup, chat_aid_teardown),
         cmocka_unit_test_setup_teardown(a_reconnected_store_is_read_anew, chat_aid_setup, chat_aid_teardown),
         cmocka_unit_test_setup_teardown(time_does_not_fall_within_a_conversation, chat_aid_setup, chat_aid_teardown),
+        cmocka_unit_test_setup_teardown(a_long_queue_of_long_messages_holds_nobody_up, setup_small_batches, chat_aid_teardown),
         cmocka_unit_test_setup_teardown(every_failing_allocation_is_an_answer, chat_aid_setup, chat_aid_teardown),
     };
 
