@@ -339,6 +339,35 @@ static void an_older_schema_is_upgraded_even_from_half_way(void **state)
     assert_refused(env, STORE_MIGRATE, BT_ESTATE, "newer program");
 }
 
+/* Version 1 had neither count nor owner in a group's row. Its upgrade, too, may have been broken off behind the first of the two. */
+static void groups_of_the_first_version_get_their_count_and_owner(void **state)
+{
+    static const char *const back[] = {
+        "INSERT INTO bytetalk.chat_group (group_id, creator_id, request_id, name, about, join_mode, created_ms) VALUES (9, 1, 1, 'g', '', 0, 1), (10, 1, 2, 'h', '', 0, 1)",
+        "INSERT INTO bytetalk.member (hi, lo, user_id, role) VALUES (9, 0, 1, 1), (9, 0, 2, 3), (9, 0, 3, 2), (9, 0, 4, 0), (9, 1, 5, 1)",
+        "ALTER TABLE bytetalk.chat_group DROP COLUMN owner_id",
+        "UPDATE bytetalk.schema_version SET version = 1",
+    };
+    struct store_env *env = *state;
+    use_url(env, "root", &first, NULL);
+    for (int is_half = 0; is_half <= 1; is_half++) {
+        assert_int_equal(env_open(env, STORE_MIGRATE, NULL), BT_OK);
+        for (size_t i = 0; i < sizeof back / sizeof back[0]; i++)
+            mariadb_server_sql(&first, back[i]);
+        if (!is_half)
+            mariadb_server_sql(&first, "ALTER TABLE bytetalk.chat_group DROP COLUMN member_count");
+        assert_refused(env, STORE_SERVE, BT_ESTATE, "--migrate");
+        assert_int_equal(env_open(env, STORE_MIGRATE, NULL), BT_OK);
+        assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
+        assert_int_equal(env_int(env, "SELECT version FROM schema_version"), store_schema.version);
+        assert_int_equal(env_int(env, "SELECT member_count FROM chat_group WHERE group_id = 9"), 3);
+        assert_int_equal(env_int(env, "SELECT owner_id FROM chat_group WHERE group_id = 9"), 2);
+        assert_int_equal(env_int(env, "SELECT member_count + owner_id FROM chat_group WHERE group_id = 10"), 0);
+        env_close(env);
+        mariadb_server_sql(&first, "DROP DATABASE bytetalk");
+    }
+}
+
 static void many_may_migrate_at_once(void **state)
 {
     struct store_env *env = *state;
@@ -524,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_missing_schema_is_made_by_migrate_only, setup, teardown),
         cmocka_unit_test_setup_teardown(tables_of_something_else_are_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(an_older_schema_is_upgraded_even_from_half_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(groups_of_the_first_version_get_their_count_and_owner, setup, teardown),
         cmocka_unit_test_setup_teardown(many_may_migrate_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_started_too_early_serves_when_the_schema_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(the_writable_host_is_used, setup, teardown),
