@@ -49,6 +49,7 @@ void store_group_list(struct store *st, uint64_t user_id, uint64_t after_group_i
 struct store_group_view store_group_view_of(const struct db_rows *rows, size_t r)
 {
     const struct db_val *name = db_at(rows, r, 2), *about = db_at(rows, r, 3);
+    int64_t members = db_at(rows, r, 7)->i; /* below 0 where an older program wrote members during an upgrade, and did not count them */
 
     return (struct store_group_view){
         .group_id = u64_at(rows, r, 0),
@@ -60,7 +61,7 @@ struct store_group_view store_group_view_of(const struct db_rows *rows, size_t r
         .join_mode = (int32_t)u64_at(rows, r, 4),
         .created_ms = db_at(rows, r, 5)->i,
         .disbanded_ms = db_at(rows, r, 6)->i,
-        .members = (uint32_t)u64_at(rows, r, 7),
+        .members = members > 0 ? (uint32_t)members : 0,
         .owner_id = u64_at(rows, r, 8),
         .role = (int32_t)u64_at(rows, r, 9),
         .pending = (int32_t)u64_at(rows, r, 10),

@@ -146,6 +146,19 @@ static void nobody_is_invited_into_a_full_group(void **state)
     assert_int_equal(invite(OWNER, STRANGER), RPC_STATUS_RESOURCE_EXHAUSTED);
 }
 
+static void a_count_that_an_upgrade_left_too_low_keeps_nobody_out(void **state)
+{
+    GroupInfo info = { 0 };
+    (void)state;
+    seed_choir(OPEN);
+    assert_int_equal(env_exec(&aid.env, "UPDATE chat_group SET member_count = -1", NULL, 0, 1).err, BT_OK);
+    assert_int_equal(invite(OWNER, STRANGER), RPC_STATUS_OK);
+    assert_int_equal(aid_call(&aid, RPC_GROUP_GET_GROUP, OWNER, target, &(GetGroupRequest){ 0 }), RPC_STATUS_OK);
+    aid_decode(&aid, GroupInfo_fields, &info);
+    assert_int_equal(info.member_count, 0);
+    rpc_release(GroupInfo_fields, &info);
+}
+
 static void no_more_than_so_many_are_invited_or_ask(void **state)
 {
     InviteRequest req = { .user_id = STRANGER }, other = { .user_id = 13 };
@@ -226,6 +239,7 @@ int main(void)
         TEST(who_may_not_invite_is_refused),
         TEST(any_member_invites_into_an_open_group),
         SMALL(nobody_is_invited_into_a_full_group),
+        SMALL(a_count_that_an_upgrade_left_too_low_keeps_nobody_out),
         SMALL(no_more_than_so_many_are_invited_or_ask),
         TEST(one_who_asks_is_let_in_by_inviting),
         TEST(an_invitation_is_refused_by_the_invited),
