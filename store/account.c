@@ -7,8 +7,11 @@
 
 #define ACCOUNT_COLUMNS "a.user_id, a.name, a.password_hash, a.about, a.avatar, a.created_ms, a.disabled_ms"
 
-/* An ended session gives its device id up, so that (user, device, ended_ms) stays unique whatever the clock says. */
-#define END_SESSIONS "UPDATE session SET ended_ms = ?, end_reason = ?, device_id = -session_id "
+/*
+ * An ended session gives its device id up, so that (user, device, ended_ms) stays unique whatever the clock says. The plus is
+ * store_session_live()'s.
+ */
+#define END_SESSIONS "UPDATE session SET ended_ms = ?, end_reason = ?, device_id = -session_id WHERE user_id = ? AND +ended_ms = 0"
 
 #define MARKS_10 "?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 #define MARKS_50 MARKS_10 ", " MARKS_10 ", " MARKS_10 ", " MARKS_10 ", " MARKS_10
@@ -116,7 +119,7 @@ void store_account_set_password(struct store *st, uint64_t user_id, struct store
     struct db_list *list = db_list_new(store_db(st));
 
     db_list_add(list, SET_HASH, account, 3, 1);
-    db_list_add(list, END_SESSIONS "WHERE user_id = ? AND ended_ms = 0 AND session_id <> ?", sessions, 4, DB_ANY);
+    db_list_add(list, END_SESSIONS " AND session_id <> ?", sessions, 4, DB_ANY);
     db_list_run(store_db(st), list, cb, arg);
 }
 
@@ -129,7 +132,7 @@ void store_account_disable(struct store *st, uint64_t user_id, int reason, db_do
 
     db_list_add(list, "UPDATE account SET disabled_ms = CASE WHEN disabled_ms = 0 THEN ? ELSE disabled_ms END WHERE user_id = ?",
                 account, 2, 1);
-    db_list_add(list, END_SESSIONS "WHERE user_id = ? AND ended_ms = 0", sessions, 3, DB_ANY);
+    db_list_add(list, END_SESSIONS, sessions, 3, DB_ANY);
     db_list_run(store_db(st), list, cb, arg);
 }
 

@@ -14,13 +14,16 @@ const char mariadb_look_sql[] =
 const char mariadb_schema_sql[] = "SELECT version FROM schema_version WHERE id = 1";
 
 /*
+ * A part of a condition that is one value for all rows is computed before it is decided how to read them, however much it costs:
+ * else a page of sessions that ended would read the whole table.
+ *
  * Writes have no limit of time in the server: one that waits for its semi-synchronous replica, and were broken off there,
  * would stand and be acknowledged without the replica having it. Queries carry their limit with them.
  */
 const char mariadb_session_sql[] =
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', autocommit = 1,"
     " tx_isolation = 'READ-COMMITTED', innodb_lock_wait_timeout = 2, lock_wait_timeout = 2, idle_transaction_timeout = 2,"
-    " max_statement_time = 0, default_storage_engine = InnoDB, time_zone = '+00:00', wait_timeout = 600";
+    " max_statement_time = 0, expensive_subquery_limit = 4294967295, default_storage_engine = InnoDB, time_zone = '+00:00', wait_timeout = 600";
 
 bool mariadb_set_options(MYSQL *mysql)
 {

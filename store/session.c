@@ -8,11 +8,12 @@ static struct db_val text_val(struct store_text t)
     return db_bytes(t.p ? t.p : "", t.len);
 }
 
+/* The plus says nothing but to SQLite, which else would look through the live sessions of all users. */
 void store_session_live(struct store *st, uint64_t user_id, db_rows_cb *cb, void *arg)
 {
     const struct db_val params[] = { db_int((int64_t)user_id) };
     db_query(store_db(st),
-             "SELECT session_id, device_id, device, created_ms FROM session WHERE user_id = ? AND ended_ms = 0 "
+             "SELECT session_id, device_id, device, created_ms FROM session WHERE user_id = ? AND +ended_ms = 0 "
              "ORDER BY created_ms DESC, session_id DESC",
              params, 1, cb, arg);
 }
