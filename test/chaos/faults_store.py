@@ -2,7 +2,9 @@
 import subprocess
 
 from faults import kind
-from servers import wait_ready
+from servers import NotReady, wait_ready
+
+WEDGED_S = 45.0   # a database that is well commits within seconds
 
 
 def writable(hit):
@@ -12,7 +14,13 @@ def writable(hit):
             return hit.town.stores.can_write()
         except subprocess.TimeoutExpired:
             return False
-    wait_ready(can, "the database commits again", 90, 0.02)
+    try:
+        wait_ready(can, "the database commits again", WEDGED_S, 0.02)
+    except NotReady:
+        if not hit.town.stores.wake():
+            raise
+        hit.detail["woken"] = True
+        wait_ready(can, "the database commits again", WEDGED_S, 0.02)
     hit.mended()
 
 

@@ -231,13 +231,15 @@ class Run:
 
 
 def slow_ones(faults):
-    """What took longer than is promised."""
+    """What took longer than is promised, and why."""
     def back_s(f):
         return (f["recovered_us"] - f["begin_us"]) / 1e6
     return [*(f"{f['kind']} of {f['part']}: sends were back after {back_s(f):.1f} s, promised are {PROMISED_S} s"
               for f in faults if f["kind"] in [*NODE_KINDS, *UNIT_KINDS] and f.get("recovered_us") and back_s(f) > PROMISED_S),
             *(f"{f['kind']} of {f['part']}: other conversations' slowest send took {f['others']['slowest_ms']} ms, promised are {OTHERS_S} s"
-              for f in faults if f.get("others") and f["others"]["slowest_ms"] > OTHERS_S * 1000)]
+              for f in faults if f.get("others") and f["others"]["slowest_ms"] > OTHERS_S * 1000),
+            *(f"{f['kind']} of {f['part']}: MariaDB went on waiting for a replica that had everything, until it was switched off and on (logs/woken.log)"
+              for f in faults if f["detail"].get("woken"))]
 
 
 def write_json(directory, name, value):

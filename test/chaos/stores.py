@@ -114,6 +114,25 @@ class Stores:
         return self.mariadb.sql("CREATE TABLE IF NOT EXISTS test_probe.probe (id INT PRIMARY KEY, at BIGINT)", check=False) is not None \
             and self.mariadb.sql(f"REPLACE INTO test_probe.probe VALUES (1, {time.time_ns()})", check=False) is not None
 
+    def wake(self):
+        """Whether the primary waited for its replica, and does no more. MariaDB 10.11's may go on waiting for ever after the two have
+        connected again (the class of MDEV-36934); then an operator switches the waiting off, and on once the replica holds everything."""
+        primary, replica = self.mariadb, self.mariadb_replica
+        if not primary.is_waited:
+            return False
+        with open(os.path.join(self.dir, "woken.log"), "a", encoding="utf-8") as f:
+            for server, text in ((primary, "SHOW PROCESSLIST"), (primary, "SHOW GLOBAL STATUS LIKE 'Rpl_semi%'"), (replica, "SHOW SLAVE STATUS")):
+                f.write("\n".join("\t".join(row) for row in server.sql(text)) + "\n\n")
+        try:
+            primary.sql("SET GLOBAL rpl_semi_sync_master_enabled=OFF")
+        except subprocess.TimeoutExpired:
+            primary.kill()
+            primary.start()
+        replica.sql("STOP SLAVE IO_THREAD; START SLAVE IO_THREAD")
+        wait_ready(lambda: self._has_followed(replica, primary), "the replica follows", FOLLOWS_S)
+        self._be_waited_for(primary, replica)
+        return True
+
     def mariadb_failover(self):
         """The primary dies, and the replica takes its place. Another replica is not made here."""
         self.is_pair.clear()
@@ -141,11 +160,15 @@ class Stores:
         # Twice: what was written while it read so far is little.
         for _ in range(2):
             wait_ready(lambda: self._has_followed(replica, primary), lambda: f"the replica follows: {replica.sql('SHOW SLAVE STATUS')}", FOLLOWS_S)
+        self._be_waited_for(primary, replica)
+        self.is_pair.set()
+
+    @staticmethod
+    def _be_waited_for(primary, replica):
         primary.is_waited = True
         primary.sql("SET GLOBAL rpl_semi_sync_master_enabled=ON")
         replica.sql("STOP SLAVE IO_THREAD; START SLAVE IO_THREAD")
-        wait_ready(lambda: primary.status("Rpl_semi_sync_master_clients") == "1", "the primary waits for its new replica")
-        self.is_pair.set()
+        wait_ready(lambda: primary.status("Rpl_semi_sync_master_clients") == "1", "the primary waits for its replica")
 
     def _copy(self, primary, replica):
         """The tables as of one moment, and the replica's place in the log as of that moment. Nothing of it is logged there."""
@@ -206,6 +229,8 @@ class Stores:
             name = os.path.relpath(p.dir, self.dir).replace("/", "-")
             if os.path.exists(p.log_path):
                 shutil.copyfile(p.log_path, os.path.join(directory, f"{name}.log"))
+        if os.path.exists(self._path("woken.log")):
+            shutil.copy(self._path("woken.log"), directory)
 
 
 class PatientMariaDB(MariaDB):
