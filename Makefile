@@ -210,8 +210,8 @@ tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(BUILD)/test/storm $(SIM) $(patsu
 .PHONY: bench
 bench: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all $(BUILD)/test/router
-	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(GRACE),--grace-s=$(GRACE)) $(if $(SECONDS),--seconds=$(SECONDS)) \
-	           $(if $(ONLY),--only=$(ONLY)) $(if $(WRITE),--write)
+	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SECONDS),--seconds=$(SECONDS)) \
+	           $(if $(ONLY),--only=$(ONLY)) $(if $(CLIENTS),--clients=$(CLIENTS)) $(if $(WRITE),--write)
 
 # What a message costs in instructions, from now on: for a change that is worth it. make check compares with it.
 .PHONY: instructions

@@ -68,6 +68,7 @@ struct bench_options {
     unsigned rounds;
     const char *state_path, *json_path, *dir;
     uint32_t bytes;                  /* appended at a time, disk */
+    bool is_held;                    /* idle: wait for a line on standard input, then a message to each */
     bool is_quiet;
 };
 

@@ -38,6 +38,7 @@ static void usage(FILE *out)
             "      --members N                of the group, absent ones included\n"
             "      --conversations N --zipf S skew: how many, and how unlike they are (1000, 1.0)\n"
             "      --users N                  prepare, login: accounts\n"
+            "      --hold                     idle: say when all are connected, and after a line on standard input send each a message\n"
             "      --dir DIR --bytes N        disk: where, and how much at a time (., 4096)\n"
             "\n"
             "Output:\n"
@@ -191,6 +192,7 @@ static int set_option(int c, const char *word, struct bench_options *o, struct b
     case 'S': o->state_path = optarg; return -1;
     case 'j': o->json_path = optarg; return -1;
     case 'q': o->is_quiet = true; return -1;
+    case '8': o->is_held = true; return -1;
     case 'h': usage(stdout); return 0;
     case 'V': printf("bytetalk-bench %s\n", BT_VERSION); return 0;
     default: return usage_error("no such option, or its value is missing: ", word);
@@ -206,7 +208,7 @@ int bench_options_parse(int argc, char **argv, struct bench_options *o)
         { "warm", required_argument, NULL, 'W' }, { "messages", required_argument, NULL, 'n' }, { "rounds", required_argument, NULL, 'R' },
         { "rate", required_argument, NULL, '1' }, { "members", required_argument, NULL, '2' }, { "conversations", required_argument, NULL, '3' },
         { "zipf", required_argument, NULL, '4' }, { "users", required_argument, NULL, '5' }, { "dir", required_argument, NULL, '6' },
-        { "bytes", required_argument, NULL, '7' }, { "state", required_argument, NULL, 'S' }, { "json", required_argument, NULL, 'j' },
+        { "bytes", required_argument, NULL, '7' }, { "hold", no_argument, NULL, '8' }, { "state", required_argument, NULL, 'S' }, { "json", required_argument, NULL, 'j' },
         { "quiet", no_argument, NULL, 'q' }, { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 },
     };
     struct bench_procs procs = { 0 }, router_procs = { 0 };

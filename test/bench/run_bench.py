@@ -4,8 +4,11 @@
 Each round starts every server anew and then goes through the steps of plan.py; in each step the router, the server and
 the cluster take their turns one after the other, so that what the machine does meanwhile befalls all. Writes all figures
 to build/bench/results.json, and, when the whole set was run, docs/BENCHMARKS.md.
+
+Parts that take long and set up servers of their own (part_*.py) are run one at a time, and only when they are asked for.
 """
 import argparse
+import importlib
 import json
 import os
 import shutil
@@ -15,22 +18,28 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PARTS = ("idle",)
 
 
 def parse():
     import plan
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--build", required=True)
-    p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--seconds", type=float, default=4)
-    p.add_argument("--only", default="", help=f"words, separated by commas: {', '.join(plan.IDS)}; embedded, cluster; signals, messages")
+    p.add_argument("--rounds", type=int, help="3")
+    p.add_argument("--seconds", type=float, help="of a step (4); of a part")
+    p.add_argument("--clients", type=int, help="idle: connections of each load tool")
+    p.add_argument("--only", default="", help=f"words, separated by commas: {', '.join(plan.IDS)}; embedded, cluster; signals, messages; or one of {', '.join(PARTS)}")
     p.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md although only a part was run")
     args = p.parse_args()
     words = [w for w in args.only.replace(" ", ",").split(",") if w]
+    args.part = words[0] if len(words) == 1 and words[0] in PARTS else None
+    if args.part:
+        return args
+    args.seconds, args.rounds = args.seconds or 4, args.rounds or 3
     known = [*plan.IDS, "router", "embedded", "cluster", "signals", "messages"]
     wrong = [w for w in words if w not in known]
     if wrong:
-        p.error(f"no such part: {', '.join(wrong)}; there are {', '.join(known)}")
+        p.error(f"no such part: {', '.join(wrong)}; there are {', '.join(known)}; and by itself one of {', '.join(PARTS)}")
     args.is_whole = not words
     args.steps = [s for s in plan.STEPS if s.id in words] or plan.STEPS
     args.hosts = [h for h in ("embedded", "cluster") if h in words] or ([] if "router" in words else ["embedded", "cluster"])
@@ -132,6 +141,17 @@ def prepare(bench, users, has_large_group):
             host.add_members(plan.SEEDED, plan.SEEDED_TO)
 
 
+def run_part(args, directory):
+    """A part's section: printed, and with WRITE=1 put into the page."""
+    import parts
+    part = importlib.import_module(f"part_{args.part}")
+    print(f"{part.WHAT}; load average {os.getloadavg()[0]:.1f}", flush=True)
+    text = part.run(args, directory)
+    print("\n" + text)
+    if args.write:
+        parts.write_section(args.part, text)
+
+
 def main():
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     args = parse()
@@ -143,6 +163,9 @@ def main():
     import hosts
     import report
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("make bench: told to end"))
+    if args.part:
+        run_part(args, directory)
+        return 0
     bench, began, before = Bench(args, directory), time.time(), os.getloadavg()
     try:
         for name in ("router", *args.hosts):

@@ -108,6 +108,19 @@ def test_idle_connections_and_logins(results, router):
         assert r["lost"] == 0 and r["units"] == 30 if r["workload"] == "idle" else r["units"] > 0
 
 
+def test_idle_connections_that_are_held_get_a_message_each(benched, router, tmp_path):
+    for to in ("--server", benched.clients, "--state", benched.state), ("--router", router):
+        held = subprocess.Popen([BENCH, *to, "--json", tmp_path / "json", *SHORT, "--clients", "40", "--hold", "idle"],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_die_with_parent)
+        assert held.stdout.readline() == "connected 40\n"
+        held.communicate("go on\n", timeout=60 * SLOW)
+        assert held.returncode == 0
+        run, = json.loads((tmp_path / "json").read_text(encoding="utf-8"))["results"]
+        assert run["sent"] == run["delivered"] == run["expected"] == run["delivered_us"]["count"] == 40
+        assert run["lost"] == run["stray"] == run["failed"] == 0 and not run["errors"]
+        assert run["ok"] == (0 if run["target"] == "router" else 40)
+
+
 def test_the_disk_needs_no_server(tmp_path):
     done = bench("--server", "127.0.0.1:1", "--dir", tmp_path, "--messages", 3, "--state", tmp_path / "state", "--json", tmp_path / "json", "disk")
     assert done.returncode == 0, done.stderr
@@ -165,7 +178,7 @@ def test_wrong_usage_is_told(args):
 def test_help_names_every_option_and_workload():
     text = bench("--help").stdout
     for word in ("server", "pid", "router", "router-pid", "kind", "clients", "window", "size", "seconds", "warm", "messages", "rounds", "rate", "members",
-                 "conversations", "zipf", "users", "dir", "bytes", "state", "json", "quiet", "help", "version"):
+                 "conversations", "zipf", "users", "hold", "dir", "bytes", "state", "json", "quiet", "help", "version"):
         assert f"--{word}" in text
     for workload in ("pairs", "single", "group", "idle", "login", "paced", "skew", "store", "drain", "disk", "prepare"):
         assert re.search(rf"^  {workload} ", text, re.M)
