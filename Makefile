@@ -60,6 +60,8 @@ PLANTED_O := $(filter-out $(call obj,$(PLANTED_C)),$(SERVER_O)) $(PLANTED_C:%.c=
 # V=1 shows the commands.
 say       = $(if $(V),,@echo "  $(1)" $(patsubst $(BUILD)/%,%,$(2));)
 
+comma    := ,
+
 # What is generated stays, and so do the objects of tests.
 .SECONDARY:
 
@@ -211,7 +213,12 @@ tests: $(UNITS) $(BUILD)/test/router $(CHAOS) $(BUILD)/test/storm $(SIM) $(patsu
 bench: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all $(BUILD)/test/router
 	@$(PYTHON) test/bench/run_bench.py --build=$(BUILD) $(if $(ROUNDS),--rounds=$(ROUNDS)) $(if $(SECONDS),--seconds=$(SECONDS)) \
-	           $(if $(ONLY),--only=$(ONLY)) $(if $(CLIENTS),--clients=$(CLIENTS)) $(if $(WRITE),--write)
+	           $(if $(ONLY),--only=$(ONLY)) $(if $(CLIENTS),--clients=$(CLIENTS)) $(if $(ACCOUNTS),--accounts=$(ACCOUNTS)) $(if $(WRITE),--write)
+
+# An hour of load (SECONDS=3600), and whether a message costs as much at its end, and memory is what it was; ONLY=cluster: of a cluster.
+.PHONY: soak
+soak:
+	@$(MAKE) --no-print-directory bench ONLY=soak$(if $(ONLY),$(comma)$(ONLY))
 
 # What a message costs in instructions, from now on: for a change that is worth it. make check compares with it.
 .PHONY: instructions

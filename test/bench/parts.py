@@ -69,9 +69,16 @@ class Tool:
             self.process.communicate()
 
 
+def cost(r, group=None):
+    """CPU seconds of a group of processes, the first unless another is named, per million of what was done."""
+    return r["cpu_s"][group or next(iter(r["cpu_s"]))] / max(r["units"], 1) * 1e6
+
+
 def faults(r):
     """What did not add up in a result."""
     found = [f"{n} times {name}" for name, n in r["errors"].items()]
+    if not r["units"]:
+        found.append("nothing was done")
     if r["lost"]:
         found.append(f"{r['lost']} connections broke")
     if r["delivered"] != r["expected"]:

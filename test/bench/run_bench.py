@@ -18,7 +18,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PARTS = ("idle",)
+PARTS = ("idle", "scaling", "flat", "soak")
 
 
 def parse():
@@ -28,12 +28,16 @@ def parse():
     p.add_argument("--rounds", type=int, help="3")
     p.add_argument("--seconds", type=float, help="of a step (4); of a part")
     p.add_argument("--clients", type=int, help="idle: connections of each load tool")
+    p.add_argument("--accounts", type=int, help="flat: of the largest database")
     p.add_argument("--only", default="", help=f"words, separated by commas: {', '.join(plan.IDS)}; embedded, cluster; signals, messages; or one of {', '.join(PARTS)}")
     p.add_argument("--write", action="store_true", help="write docs/BENCHMARKS.md although only a part was run")
     args = p.parse_args()
     words = [w for w in args.only.replace(" ", ",").split(",") if w]
-    args.part = words[0] if len(words) == 1 and words[0] in PARTS else None
+    args.part = next((w for w in PARTS if w in words), None)
     if args.part:
+        if set(words) - {args.part, "embedded", "cluster"}:
+            p.error(f"{args.part} is run by itself")
+        args.hosts = [h for h in ("embedded", "cluster") if h in words] or ["embedded"]
         return args
     args.seconds, args.rounds = args.seconds or 4, args.rounds or 3
     known = [*plan.IDS, "router", "embedded", "cluster", "signals", "messages"]
