@@ -330,7 +330,7 @@ static void lose_all(struct chat *chat)
 {
     for (size_t i = 0; i < chat->nfan_used; i++)
         lost_at(chat, chat->fan_used[i]);
-    chat->nfan_used = 0;
+    fan_clear(chat);
 }
 
 static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence_err)

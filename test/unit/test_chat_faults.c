@@ -389,6 +389,31 @@ static void pushes_that_no_memory_is_left_for_are_told_as_lost(void **state)
     assert_in_range(nlosses, 2, N - 1);
 }
 
+static void a_push_that_no_memory_is_left_for_takes_no_later_ones_with_it(void **state)
+{
+    (void)state;
+    for (long n = 0; n < 12; n++) {
+        void *made;
+        assert_int_equal(chat_aid_setup(&made), 0);
+        struct chat_aid *c = made;
+        chat_aid_script(c, 4, 4);
+        fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+        hold_presence(c);
+        wait_ok(c, chat_aid_send(c, 100, 5000));
+        wait_held(c);
+        release_presence(c);
+        bt_mem_fail_after(n);
+        for (int i = 0; i < 4; i++)
+            net_loop_turn(c->loop, 0);
+        bt_mem_fail_after(-1);
+        chat_aid_turn_for(c, 10);
+        size_t before = c->npushed;
+        wait_ok(c, chat_aid_send(c, 101, 5000));
+        chat_aid_wait_count(c, &c->npushed, before + 1);
+        chat_aid_teardown(&made);
+    }
+}
+
 /* ---- groups ------------------------------------------------------------------------------------------------------------------------------- */
 
 static void signals_of_one_whom_another_owner_removed_are_refused(void **state)
@@ -490,6 +515,7 @@ int main(void)
         TEST(without_presence_every_live_proxy_is_asked),
         cmocka_unit_test_setup_teardown(pushes_that_a_full_queue_refuses_are_told_as_lost, setup_small_queues, chat_aid_teardown),
         cmocka_unit_test(pushes_that_no_memory_is_left_for_are_told_as_lost),
+        cmocka_unit_test(a_push_that_no_memory_is_left_for_takes_no_later_ones_with_it),
         TEST(signals_of_one_whom_another_owner_removed_are_refused),
         TEST(what_was_taken_back_from_the_next_batch_is_not_in_it),
     };
