@@ -302,7 +302,10 @@ static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, Pus
  */
 static void answer_with_push(struct chat *chat, struct chat_op *op, const PushEvent *push)
 {
-    enum { SURE_MS = 1000 }; /* an answer that comes after the deadline is dropped, and the push would be with it */
+    enum {
+        SURE_MS = 1000,       /* an answer that comes after the deadline is dropped, and the push would be with it */
+        PUSH_MAX = 32 * 1024, /* half of the least that [rpc] max_frame_bytes allows: a longer one has a frame of its own */
+    };
     const char *caller = rpc_call_left_ms(op->call) >= SURE_MS ? rpc_call_node(op->call) : NULL;
     uint8_t head[4 + 32];
     size_t n, i, len = 0;
@@ -311,7 +314,7 @@ static void answer_with_push(struct chat *chat, struct chat_op *op, const PushEv
     for (i = 0; caller != NULL && i < chat->nfan_used; i++)
         if (strcmp(presence_node(chat->env.presence, chat->fan_used[i])->address, caller) == 0)
             break;
-    if (caller == NULL || i == chat->nfan_used || encode_push(chat, chat->fan_used[i], push, &len) != BT_OK)
+    if (caller == NULL || i == chat->nfan_used || encode_push(chat, chat->fan_used[i], push, &len) != BT_OK || len > PUSH_MAX)
         return;
     node = chat->fan_used[i];
     if (op->kind == OP_SIGNAL)

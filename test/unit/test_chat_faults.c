@@ -414,6 +414,29 @@ static void a_push_that_no_memory_is_left_for_takes_no_later_ones_with_it(void *
     }
 }
 
+static int setup_short_frames(void **state)
+{
+    static const char *const set[] = { "rpc.max_frame_bytes=65536", NULL };
+
+    return chat_aid_setup_with(state, set);
+}
+
+static void an_answer_stays_one_where_its_push_has_no_room_beside_it(void **state)
+{
+    enum { LEN = 65470 }; /* its request fits into a frame, its push does not */
+    struct chat_aid *c = *state;
+
+    chat_aid_script(c, 4, 4);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    wait_ok(c, chat_aid_send(c, 100, 5000));
+    chat_aid_wait_count(c, &c->npushed, 1);
+    wait_ok(c, send_bytes(c, 101, LEN));
+    chat_aid_wait_count(c, &c->nlost, 1);
+    wait_ok(c, send_bytes(c, 102, LEN / 2));
+    chat_aid_wait_count(c, &c->npushed, 2);
+    assert_int_equal(c->pushed[1], 7);
+}
+
 /* ---- groups ------------------------------------------------------------------------------------------------------------------------------- */
 
 static void signals_of_one_whom_another_owner_removed_are_refused(void **state)
@@ -516,6 +539,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(pushes_that_a_full_queue_refuses_are_told_as_lost, setup_small_queues, chat_aid_teardown),
         cmocka_unit_test(pushes_that_no_memory_is_left_for_are_told_as_lost),
         cmocka_unit_test(a_push_that_no_memory_is_left_for_takes_no_later_ones_with_it),
+        cmocka_unit_test_setup_teardown(an_answer_stays_one_where_its_push_has_no_room_beside_it, setup_short_frames, chat_aid_teardown),
         TEST(signals_of_one_whom_another_owner_removed_are_refused),
         TEST(what_was_taken_back_from_the_next_batch_is_not_in_it),
     };
