@@ -120,6 +120,7 @@ size_t net_conn_queued(const struct net_conn *c); /* bytes taken and not yet han
 /* Stop or go on reading (back-pressure). What is unconsumed is shown again on resume, on the next turn. */
 void net_conn_pause(struct net_conn *c);
 void net_conn_resume(struct net_conn *c);
+bool net_conn_has_input(const struct net_conn *c); /* bytes from the peer wait: they are kept here, or not yet read. A system call */
 
 /* When a peer ends its side in order, what is queued still leaves, within two seconds, before ops->closed. */
 void net_conn_close(struct net_conn *c);                        /* now: what is queued is dropped; repeated calls do nothing */

@@ -1,5 +1,6 @@
 /* net/conn_in.c: input of a connection: from the socket through the layers to ops->bytes, and what waits meanwhile. */
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "net/mem.h"
 #include "net/net_internal.h"
@@ -231,6 +232,16 @@ void net_conn_resume(struct net_conn *c)
     net_link_remove(&c->link); /* it comes back to the other list when it has shown */
     net_link_add(&loop->to_show, &c->link);
     net_loop_arouse(loop);
+}
+
+bool net_conn_has_input(const struct net_conn *c)
+{
+    uv_os_fd_t fd;
+    int unread = 0;
+
+    if (c->tail)
+        return true;
+    return uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
 void net_conn_show_all(struct net_loop *loop)

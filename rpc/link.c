@@ -339,6 +339,8 @@ void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on)
         if (l->conn)
             net_conn_pause(l->conn);
     } else if (l->conn) {
+        if (!net_conn_has_input(l->conn))
+            l->paused_ms = 0; /* what comes from now on has not waited */
         net_conn_resume(l->conn);
     } else {
         rpc_pair_resumed(l);

@@ -234,24 +234,62 @@ static void call_ids_wrap_and_skip_open_ones(void **state)
     ends_deinit(&e);
 }
 
-static void a_deadline_runs_on_while_reading_is_paused(void **state)
+static void pass_ms(struct ends *e, uint64_t ms)
+{
+    uint64_t start_ms = net_now_ms(e->loop);
+    while (net_now_ms(e->loop) < start_ms + ms)
+        ends_turns(e, 1);
+}
+
+static void check_age_of_what_waited(join_fn *join)
 {
     struct ends e;
     struct asked q;
-    (void)state;
     ends_init(&e);
     e.b.answers = END_KEEPS;
-    ends_join_pair(&e);
+    join(&e);
     rpc_link_pause(e.b.link);
     asked_start(&q, e.a.link, 5000, "x");
-    uint64_t start_ms = net_now_ms(e.loop);
-    while (net_now_ms(e.loop) < start_ms + 60)
-        ends_turns(&e, 1);
+    pass_ms(&e, 60);
     assert_int_equal(e.b.requests, 0);
     rpc_link_resume(e.b.link);
     ends_until(&e, &e.b.kept_count, 1);
-    assert_in_range(rpc_call_left_ms(e.b.kept[0]), 4000, 4945);
+    assert_in_range(rpc_call_left_ms(e.b.kept[0]), 3000, 4945);
     ends_deinit(&e);
+}
+
+static void a_deadline_runs_on_while_reading_is_paused(void **state)
+{
+    (void)state;
+    check_age_of_what_waited(ends_join_pair);
+    check_age_of_what_waited(ends_join_sockets);
+}
+
+static void check_age_of_what_came_later(join_fn *join)
+{
+    struct ends e;
+    struct asked q;
+    ends_init(&e);
+    e.b.answers = END_KEEPS;
+    join(&e);
+    pass_ms(&e, 20);
+    rpc_link_pause(e.b.link);
+    pass_ms(&e, 100);
+    rpc_link_resume(e.b.link);
+    pass_ms(&e, 200);
+    uint64_t asked_ms = net_now_ms(e.loop);
+    asked_start(&q, e.a.link, 5000, "x");
+    ends_until(&e, &e.b.kept_count, 1);
+    uint64_t took_ms = net_now_ms(e.loop) - asked_ms;
+    assert_true(rpc_call_left_ms(e.b.kept[0]) + took_ms >= 4999);
+    ends_deinit(&e);
+}
+
+static void a_deadline_does_not_run_before_the_call_was_made(void **state)
+{
+    (void)state;
+    check_age_of_what_came_later(ends_join_pair);
+    check_age_of_what_came_later(ends_join_sockets);
 }
 
 static void a_link_that_only_serves_answers_until_it_ends(void **state)
@@ -369,6 +407,7 @@ int main(void)
         cmocka_unit_test(finishing_lets_out_what_was_queued),
         cmocka_unit_test(call_ids_wrap_and_skip_open_ones),
         cmocka_unit_test(a_deadline_runs_on_while_reading_is_paused),
+        cmocka_unit_test(a_deadline_does_not_run_before_the_call_was_made),
         cmocka_unit_test(a_call_that_never_left_is_told_so),
         cmocka_unit_test(failing_to_connect_tells_the_calls),
         cmocka_unit_test(a_link_that_only_serves_answers_until_it_ends),
