@@ -214,7 +214,9 @@ static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, co
     err = net_conn_write_last(l->conn, b, b_len);
     if (err == BT_OK)
         return BT_OK;
-    rpc_link_fail(l, err); /* half a frame stands in the queue */
+    if (l->out)
+        l->out->written += RPC_HEADER_SIZE + a_len; /* half a frame stands in the queue, and is counted there */
+    rpc_link_fail(l, err);
     return BT_ECLOSING;
 }
 

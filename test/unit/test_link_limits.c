@@ -149,6 +149,46 @@ static void what_waits_to_be_written_past_its_deadline_may_still_arrive(void **s
     check_late_in_the_queue(ends_join_pair);
 }
 
+/* The half that was queued is none of what was there before it: else it would look as if that had not left either. */
+static void what_left_has_left_though_an_answer_was_cut_off_for_want_of_memory(void **state)
+{
+    static uint8_t half[100000]; /* each is a piece of memory of its own */
+    int ncut = 0;
+    (void)state;
+    for (long n = 0; n < 3; n++) {
+        struct ends e;
+        struct asked from_a, from_b;
+        ends_init(&e);
+        e.limits_a.max_frame_bytes = e.limits_b.max_frame_bytes = 256 * 1024;
+        e.limits_b.net.in_max_bytes = 256 * 1024 + RPC_LENGTH_SIZE;
+        e.a.answers = e.b.answers = END_KEEPS;
+        ends_join_sockets(&e);
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(rpc_link_event(e.a.link, &(struct rpc_header){ .method = 1 }, half, sizeof half), BT_OK);
+        ends_until(&e, &e.b.events, 4);
+        asked_start(&from_a, e.a.link, 5000, "a");
+        asked_start(&from_b, e.b.link, 5000, "b");
+        ends_until(&e, &e.a.kept_count, 1);
+        ends_until(&e, &e.b.kept_count, 1);
+        struct rpc_call *call = e.a.kept[0];
+        e.a.kept[0] = NULL;
+        bt_mem_fail_after(n);
+        rpc_reply_raw2(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, half, sizeof half, half, sizeof half);
+        bt_mem_fail_after(-1);
+        if (rpc_link_is_closing(e.a.link)) {
+            ncut++;
+            ends_until_int(&e, &from_a.done, 1);
+            assert_int_equal(from_a.err, BT_EDOWN);
+            assert_true(from_a.was_sent);
+        }
+        if (!from_a.done)
+            rpc_link_cancel(&from_a.out);
+        ends_until_int(&e, &from_b.done, 1);
+        ends_deinit(&e);
+    }
+    assert_int_equal(ncut, 2); /* before the first half, and between them */
+}
+
 static void check_memory(join_fn *join)
 {
     for (long n = 0; n < 60; n++) {
@@ -207,6 +247,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_refuses_and_says_when_there_is_room),
         cmocka_unit_test(frames_over_the_sending_limit_do_not_leave),
         cmocka_unit_test(what_waits_to_be_written_past_its_deadline_may_still_arrive),
+        cmocka_unit_test(what_left_has_left_though_an_answer_was_cut_off_for_want_of_memory),
         cmocka_unit_test(every_call_ends_whichever_allocation_fails),
         cmocka_unit_test(without_memory_there_is_no_pair),
         cmocka_unit_test(a_link_is_small),
