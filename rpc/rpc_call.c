@@ -258,8 +258,10 @@ static void try_now(struct rpc_pending *p)
         pause_for(p, PAUSE_MIN_MS + rpc_random(p->rpc, PAUSE_SPREAD_MS));
 }
 
-void rpc_pending_flush(struct node_peer *peer)
+bool rpc_pending_flush(struct node_peer *peer)
 {
+    bool was_event_lost = false;
+
     while (peer->first && rpc_peer_link(peer)) {
         struct rpc_pending *p = peer->first;
         rpc_waiting_remove(peer, p);
@@ -268,10 +270,10 @@ void rpc_pending_flush(struct node_peer *peer)
             continue;
         }
         rpc_pending_leave(p);
-        if (rpc_link_event(rpc_peer_link(peer), &p->h, p->payload, p->len) == BT_EBUSY)
-            peer->was_refused = true;
+        was_event_lost |= rpc_link_event(rpc_peer_link(peer), &p->h, p->payload, p->len) != BT_OK;
         rpc_pending_free(p);
     }
+    return was_event_lost;
 }
 
 void rpc_pending_fail_waiting(struct node_peer *peer)

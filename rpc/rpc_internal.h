@@ -209,7 +209,7 @@ bool rpc_waiting_is_full(const struct node_peer *peer);
 
 /* ---- rpc_call.c ---- */
 
-void rpc_pending_flush(struct node_peer *peer);          /* its link stands: send what waits */
+bool rpc_pending_flush(struct node_peer *peer);          /* its link stands: send what waits; true: an event was lost */
 void rpc_pending_fail_waiting(struct node_peer *peer);   /* it was not reached: calls go elsewhere, events are lost */
 void rpc_pending_close_all(struct rpc *rpc);
 

@@ -148,7 +148,8 @@ void rpc_peer_up(struct node_peer *peer, struct node_link *nl)
     if (peer->is_passed_over)
         log_info("node %s: answers again", peer->address);
     peer->is_passed_over = false;
-    rpc_pending_flush(peer);
+    if (rpc_pending_flush(peer))
+        rpc_peer_news(peer, RPC_LINK_BROKE); /* who gave the event was told that it was taken */
     if (peer->is_self)
         return;
     start_ticking(peer->rpc);

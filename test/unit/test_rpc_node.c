@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "net/log.h"
+#include "net/mem.h"
 #include "rpc/bytes.h"
 #include "rpc/frame.h"
 #include "rpc/rpc_internal.h"
@@ -477,6 +478,26 @@ static void a_full_queue_of_events_is_refused_and_drains(void **state)
     nodes_deinit(&all);
 }
 
+static void an_event_that_was_taken_comes_or_is_told_as_lost_whichever_allocation_fails(void **state)
+{
+    static uint8_t event[8192], body[8000]; /* it needs memory on every stretch of its way */
+    const PushEvent msg = { .method = 1, .event = rpc_bytes(body, sizeof body) };
+    size_t len = rpc_encode(PushEvent_fields, &msg, event, sizeof event);
+    (void)state;
+    for (long n = 0; n < 40; n++) {
+        struct nodes all;
+        nodes_open(&all, proxy_and_user, NULL);
+        struct node *user = &all.node[1], *proxy = &all.node[0];
+        bt_mem_fail_after(n);
+        enum bt_err err = rpc_event_to(user->rpc, proxy->address, RPC_PROXY_PUSH, &no_ctx, event, len);
+        for (int i = 0; i < 3000 && err == BT_OK && proxy->events + user->brokes + proxy->brokes == 0; i++)
+            nodes_turn(&all);
+        bt_mem_fail_after(-1);
+        assert_true(err == BT_ENOMEM || proxy->events + user->brokes + proxy->brokes > 0);
+        nodes_deinit(&all);
+    }
+}
+
 static void a_broken_link_is_told_and_stands_again(void **state)
 {
     struct nodes all;
@@ -577,6 +598,7 @@ int main(void)
         cmocka_unit_test(events_wait_for_the_connection_and_keep_their_order),
         cmocka_unit_test(events_to_nobody_are_refused_or_reported_lost),
         cmocka_unit_test(a_full_queue_of_events_is_refused_and_drains),
+        cmocka_unit_test(an_event_that_was_taken_comes_or_is_told_as_lost_whichever_allocation_fails),
         cmocka_unit_test(a_broken_link_is_told_and_stands_again),
         cmocka_unit_test(calls_survive_connections_that_break_again_and_again),
         cmocka_unit_test(a_stopped_role_sends_calls_elsewhere),
