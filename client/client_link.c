@@ -36,7 +36,8 @@ static void link_event(struct rpc_link *rpc, const struct rpc_frame *frame, void
         rpc_release(GoAwayEvent_fields, &e);
         return;
     }
-    client_event(l->client, frame);
+    if (l->state == CLIENT_LINK_BOUND) /* else it is of a session that is over: the client's may be another user's by now */
+        client_event(l->client, frame);
 }
 
 static void link_drained(struct rpc_link *rpc, void *arg)

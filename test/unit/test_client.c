@@ -293,6 +293,43 @@ static void a_session_that_was_ended_elsewhere_is_told(void **state)
     device_close(&d);
 }
 
+/* The connection that it left may stand for seconds, still bound to the session that has ended over the new one. */
+static void what_comes_for_the_user_before_is_not_taken_for_this_one(void **state)
+{
+    struct device d;
+    struct fake_server other = { .idle_timeout_ms = 60000 };
+    (void)state;
+    fake_server_start(&other, loop);
+    device_init_logged_in(&d);
+    server.ignores_sends = true;
+    device_open(&d);
+    WAIT_UNTIL(d.state == BT_STATE_READY && d.synced == 1);
+    send_text(&d, 9, "keeps the connection open");
+    WAIT_UNTIL(server.sends == 1);
+    DirectoryEntry place = { .address = rpc_str(other.address), .weight = 1 };
+    GoAwayEvent e = { .proxies = &place, .proxies_count = 1, .within_ms = 200 };
+    fake_server_event(&server, RPC_ON_GO_AWAY, GoAwayEvent_fields, &e);
+    WAIT_UNTIL(other.resumes == 1 && d.state == BT_STATE_READY);
+    enum bt_status status = (enum bt_status)-1;
+    assert_true(bt_logout(d.client, on_done, &status));
+    WAIT_UNTIL(status == BT_STATUS_OK);
+    status = (enum bt_status)-1;
+    other.login_user = 8;
+    assert_true(bt_login(d.client, "bob", "secret", "test", on_done, &status));
+    WAIT_UNTIL(status == BT_STATUS_OK && d.state == BT_STATE_READY && d.synced >= 2);
+    assert_int_equal(server.open_links, 1);
+    fake_server_write(&server, 9, false, 9, "for alice", true);
+    fake_server_event(&server, RPC_ON_SESSION_ENDED, SessionEndedEvent_fields, &(SessionEndedEvent){ .why = SessionEnd_ENDED });
+    int pulls = other.pulls;
+    turn_for(200);
+    assert_int_equal(d.ended, 0);
+    assert_true(d.has_token);
+    assert_int_equal(bt_client_user_id(d.client), 8);
+    assert_int_equal(other.pulls, pulls);
+    device_close(&d);
+    fake_server_stop(&other);
+}
+
 /* ---- the end, and no memory ---- */
 
 static void closing_in_a_callback_ends_it(void **state)
@@ -380,6 +417,7 @@ int main(void)
         TEST(go_away_connects_there_before_it_leaves_here),
         TEST(go_away_from_a_shared_port_connects_there_again),
         TEST(a_session_that_was_ended_elsewhere_is_told),
+        TEST(what_comes_for_the_user_before_is_not_taken_for_this_one),
         TEST(closing_in_a_callback_ends_it),
         TEST(it_may_be_closed_at_any_moment),
         TEST(any_allocation_may_fail),
