@@ -1,8 +1,8 @@
 /*
  * roles/proxy.h: what the files of the proxy role share. proxy.c: settings, listener, start, drain, stop. proxy_client.c: one client's
  * connection, and what is served here. proxy_forward.c: everything else goes to the role that serves it. proxy_shed.c: what is too
- * much at once. proxy_bind.c: logins, and which sessions have ended. proxy_users.c: which connections are whose. proxy_push.c: events to
- * clients.
+ * much at once. proxy_bind.c: logins, and which sessions have ended. proxy_users.c: which connections are whose. proxy_here.c: who is
+ * here, for those who ask. proxy_push.c: events to clients.
  *
  * A client is one piece of memory: its connection, its link and its struct proxy_client, which is gone when the link is. No timer, no
  * buffer. Loop thread only.
@@ -45,7 +45,7 @@ struct proxy_client {
     struct rpc_link *link;
     uint8_t state;                             /* enum proxy_client_state */
     uint8_t refusals;                          /* logins refused */
-    bool wants_resync;                         /* in proxy->resyncing's round */
+    bool wants_resync;                         /* still to be told to compare positions */
     bool is_told;                              /* the user's first one: friends were told that he came */
     uint32_t since_s;                          /* net_now_ms() / 1000 when it connected */
     struct proxy *proxy;
@@ -96,8 +96,7 @@ struct proxy {
     struct rpc_pending *ended_call;
     int64_t ended_since_ms;                    /* of the store's clock; 0: not known yet */
     int64_t clock_ms;                          /* the store's clock less net_now_ms() */
-    struct net_timer resync_timer;
-    uint32_t resync_left;                      /* clients that are still to be told */
+    struct net_timer resync_timer;             /* the next of those with wants_resync */
 
     bool is_stopping;                          /* draining too: friends are not told who goes */
     struct net_timer drain_timer;

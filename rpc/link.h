@@ -141,7 +141,7 @@ void rpc_link_finish(struct rpc_link *l, uint32_t linger_ms);
 void rpc_link_pause(struct rpc_link *l);
 void rpc_link_resume(struct rpc_link *l);
 
-/* Other limits for frames and calls from now on; those of the output queue (net) stay as they were. Borrowed. */
+/* Other limits from now on. Borrowed. */
 void rpc_link_set_limits(struct rpc_link *l, const struct rpc_link_limits *limits);
 
 void *rpc_link_arg(const struct rpc_link *l);
