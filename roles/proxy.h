@@ -97,6 +97,8 @@ struct proxy {
     int64_t ended_since_ms;                    /* of the store's clock; 0: not known yet */
     int64_t clock_ms;                          /* the store's clock less net_now_ms() */
     struct net_timer resync_timer;             /* the next of those with wants_resync */
+    struct proxy_client *resync_next;          /* from here on; NULL: from the newest on */
+    bool must_resync_again;                    /* more got lost while clients were told */
 
     bool is_stopping;                          /* draining too: friends are not told who goes */
     struct net_timer drain_timer;

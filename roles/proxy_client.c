@@ -65,6 +65,8 @@ static void client_closed(struct rpc_link *l, enum bt_err why, void *arg)
     proxy_unbind(client);
     if (proxy->drain_next == client)
         proxy->drain_next = client->next;
+    if (proxy->resync_next == client)
+        proxy->resync_next = client->next;
     *(client->prev != NULL ? &client->prev->next : &proxy->clients) = client->next;
     if (client->next != NULL)
         client->next->prev = client->prev;

@@ -92,15 +92,18 @@ void proxy_news(const char *address, enum rpc_link_news news, void *proxy_arg)
 
 /* ---- Resync ---------------------------------------------------------------------------------------------------------------------- */
 
-/* A slice of those that are still to be told. The newest come first; whoever connects meanwhile compares positions anyway. */
+/*
+ * A slice of those that are still to be told, from where the last one ended; whoever connects meanwhile compares positions anyway. Those
+ * who had been told when more got lost are told again behind all others: losses that go on keep nobody waiting for ever.
+ */
 static void resync_slice(void *proxy_arg)
 {
     struct proxy *proxy = proxy_arg;
     uint32_t slices = proxy->set.resync_spread_ms / RESYNC_SLICE_MS + 1;
     uint32_t budget = proxy->nclients / slices + 1;
-    struct proxy_client *c, *next;
+    struct proxy_client *c = proxy->resync_next != NULL ? proxy->resync_next : proxy->clients, *next;
 
-    for (c = proxy->clients; c != NULL && budget > 0; c = next) {
+    for (; c != NULL && budget > 0; c = next) {
         next = c->next;
         if (!c->wants_resync)
             continue;
@@ -109,8 +112,12 @@ static void resync_slice(void *proxy_arg)
         if (c->state == CLIENT_BOUND)
             proxy_event(c, RPC_ON_RESYNC, ResyncEvent_fields, &(ResyncEvent){ 0 });
     }
-    if (c != NULL)
-        net_timer_start(proxy->env.loop, &proxy->resync_timer, RESYNC_SLICE_MS, resync_slice, proxy);
+    proxy->resync_next = c;
+    if (c == NULL && !proxy->must_resync_again)
+        return;
+    if (c == NULL)
+        proxy->must_resync_again = false; /* from the newest on, with those that want it by now */
+    net_timer_start(proxy->env.loop, &proxy->resync_timer, RESYNC_SLICE_MS, resync_slice, proxy);
 }
 
 void proxy_resync_all(struct proxy *proxy)
@@ -119,7 +126,9 @@ void proxy_resync_all(struct proxy *proxy)
         return;
     for (struct proxy_client *c = proxy->clients; c != NULL; c = c->next)
         c->wants_resync = c->state == CLIENT_BOUND;
-    if (!net_timer_is_running(&proxy->resync_timer))
+    if (net_timer_is_running(&proxy->resync_timer))
+        proxy->must_resync_again = true;
+    else
         net_timer_start(proxy->env.loop, &proxy->resync_timer, 0, resync_slice, proxy);
 }
 
