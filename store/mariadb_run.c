@@ -322,30 +322,42 @@ void mariadb_run_advance(struct mariadb_conn *c, enum mariadb_op op)
     }
 }
 
-/* What the server would refuse with its connection closed: a statement longer than its max_allowed_packet. */
-static bool is_too_long(const struct mariadb_db *db, const struct mariadb_job *job)
+/* Bytes on the way to the server of what is executed at once: `nrows` rows, from `row` on. At most. */
+static size_t execution_bytes(const struct db_list *list, const struct db_stmt *s, size_t row, size_t nrows)
 {
     enum { PER_VALUE = 12, PER_STMT = 1024 };
+    const struct db_val *vals = list->vals + s->first_val + row * s->nvals;
+    size_t nvals = s->nvals * nrows, bytes = PER_STMT + nvals * PER_VALUE;
+    for (size_t v = 0; v < nvals; v++)
+        if (vals[v].type == DB_BYTES)
+            bytes += vals[v].len;
+    return bytes;
+}
+
+/* What the server would refuse with its connection closed: more at once than its max_allowed_packet. */
+static bool is_too_long(const struct mariadb_db *db, const struct mariadb_job *job, bool by_row)
+{
     const struct db_list *list = job->list;
     for (size_t i = 0; i < list->nstmts; i++) {
         const struct db_stmt *s = &list->stmts[i];
-        size_t nvals = s->nvals * s->nrows, bytes = PER_STMT + nvals * PER_VALUE;
-        for (size_t v = 0; v < nvals; v++)
-            if (list->vals[s->first_val + v].type == DB_BYTES)
-                bytes += list->vals[s->first_val + v].len;
-        if (bytes > db->packet_max)
-            return true;
+        size_t step = by_row ? 1 : s->nrows;
+        for (size_t row = 0; row < s->nrows; row += step)
+            if (execution_bytes(list, s, row, step) > db->packet_max)
+                return true;
     }
     return false;
 }
 
 void mariadb_run_start(struct mariadb_conn *c, struct mariadb_job *job)
 {
+    /* Rows that are too long together go one after the other. */
+    bool by_row = needs_transaction(job) || is_too_long(c->db, job, false);
+
     assert(c->state == MARIADB_IDLE && job->list->nstmts > 0);
     job->tries++;
     job->done = (struct db_done){ .err = BT_OK };
     job->rows_changed = 0;
-    if (is_too_long(c->db, job)) {
+    if (by_row && is_too_long(c->db, job, true)) {
         log_error("%s: a statement is longer than the server's max_allowed_packet of %llu bytes; raise it", c->host->shown,
                   (unsigned long long)c->db->packet_max);
         job->done.err = BT_EINVAL;
@@ -354,7 +366,7 @@ void mariadb_run_start(struct mariadb_conn *c, struct mariadb_job *job)
     }
     memset(&c->run, 0, sizeof c->run);
     c->run.job = job;
-    c->run.is_transaction = needs_transaction(job);
+    c->run.is_transaction = by_row && !job->is_query;
     mariadb_conn_set_state(c, MARIADB_BUSY);
     mariadb_conn_deadline(c, c->db->conf.timeout_ms + (job->is_query ? 500 : 0)); /* the server ends a query first */
     if (c->run.is_transaction) {

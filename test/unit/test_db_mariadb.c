@@ -166,6 +166,34 @@ static void a_statement_longer_than_the_server_takes_is_refused(void **state)
     assert_int_equal(db_generation(env->db), generation);
 }
 
+/* As a batch of messages may be, where the server takes less at once than it holds. */
+static void rows_that_are_too_long_only_together_are_written_all_or_none(void **state)
+{
+    struct store_env *env = *state;
+    enum { ROWS = 30, LONG = 100 << 10 };
+    static uint8_t body[LONG];
+    static struct db_val vals[ROWS * 2];
+    struct env_answer a = { 0 };
+    assert_int_equal(env_exec(env, "CREATE TABLE t (a BIGINT NOT NULL PRIMARY KEY, b MEDIUMBLOB)", NULL, 0, DB_ANY).err, BT_OK);
+    mariadb_server_sql(&server, "SET GLOBAL max_allowed_packet = 1048576");
+    reopen(env, "store.connections=1");
+    for (int i = 0; i < ROWS; i++) {
+        vals[2 * i] = db_int(i < ROWS - 1 ? i : 3);
+        vals[2 * i + 1] = db_bytes(body, LONG);
+    }
+    db_insert(env->db, "INSERT INTO t (a, b) VALUES", 2, vals, ROWS, env_answer_done, &a);
+    env_wait(env, &a.is_done);
+    assert_int_equal(a.done.err, BT_EEXIST);
+    assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t"), 0);
+    a.is_done = false;
+    db_insert(env->db, "INSERT INTO t (a, b) VALUES", 2, vals, ROWS - 1, env_answer_done, &a);
+    env_wait(env, &a.is_done);
+    mariadb_server_sql(&server, "SET GLOBAL max_allowed_packet = 16777216");
+    assert_int_equal(a.done.err, BT_OK);
+    assert_int_equal(a.done.changed, ROWS - 1);
+    assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t WHERE LENGTH(b) = 102400"), ROWS - 1);
+}
+
 static void the_clock_is_the_servers_and_does_not_go_back(void **state)
 {
     struct store_env *env = *state;
@@ -569,6 +597,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_column_of_numbers_bytes_and_nulls_is_inserted_as_it_is, setup, teardown),
         cmocka_unit_test_setup_teardown(a_duplicate_in_the_last_of_many_rows_leaves_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_statement_longer_than_the_server_takes_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_that_are_too_long_only_together_are_written_all_or_none, setup, teardown),
         cmocka_unit_test_setup_teardown(the_clock_is_the_servers_and_does_not_go_back, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_that_deadlock_are_all_done_in_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lock_that_is_not_got_in_time_is_asked_for_again, setup, teardown),
