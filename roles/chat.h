@@ -190,6 +190,7 @@ struct chat {
     struct chat_op **ids;              /* hash of the ids that are queued or being written */
     size_t nids, ids_cap;
     size_t nops, op_bytes;
+    size_t nheld, held_bytes;          /* of these: what waits in chat_sender.c, for its sender's sake */
     struct chat_load load;
 
     struct net_task flush_task;

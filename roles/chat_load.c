@@ -1,8 +1,8 @@
 /*
  * roles/chat_load.c: how long a message would wait, so that the newest are refused at once rather than all answered too late.
  *
- * What is under way, divided by how much was done lately. Where nothing is done any more (the database hangs) the estimate grows by
- * itself, and only as much is let in as it takes to notice when it goes on.
+ * What is under way, but for what waits for its sender's sake, divided by how much was done lately. Where nothing is done any more
+ * (the database hangs) the estimate grows by itself, and only as much is let in as it takes to notice when it goes on.
  */
 #include "roles/chat.h"
 
@@ -14,6 +14,11 @@ enum {
     RETRY_MIN_MS = 100,
     RETRY_MAX_MS = 5000,
 };
+
+static size_t under_way(const struct chat *chat)
+{
+    return chat->nops - chat->nheld;
+}
 
 static void look(struct chat *chat)
 {
@@ -29,22 +34,22 @@ static void look(struct chat *chat)
         l->rate = rate;
     l->done = 0;
     l->since_ms = now_ms;
-    l->was_idle = chat->nops == 0;
+    l->was_idle = under_way(chat) == 0;
 }
 
 void chat_load_done(struct chat *chat)
 {
     chat->load.done++;
-    chat->load.was_idle |= chat->nops == 0;
+    chat->load.was_idle |= under_way(chat) == 0;
     look(chat);
 }
 
 uint32_t chat_load_wait_ms(struct chat *chat)
 {
     look(chat);
-    if (chat->nops < ALWAYS || chat->load.rate <= 0)
+    if (under_way(chat) < ALWAYS || chat->load.rate <= 0)
         return 0;
-    double wait_ms = (double)chat->nops / chat->load.rate;
+    double wait_ms = (double)under_way(chat) / chat->load.rate;
     return wait_ms < UINT32_MAX ? (uint32_t)wait_ms : UINT32_MAX;
 }
 

@@ -4,7 +4,8 @@
  * A repeat that the window does not know costs a look-up. Each sender has [chat] repeats of them a second, a second's worth
  * at once, which a device that comes back with all its open sends does not use up. More wait here, everything else of that sender
  * behind them, so that his messages keep their order, and go on in portions, so that one SELECT serves many; beyond [chat]
- * repeats_waiting they are refused with RESOURCE_EXHAUSTED and a time to wait. So who repeats for ever slows himself only.
+ * repeats_waiting, or when half of the node's queue waits so, they are refused with RESOURCE_EXHAUSTED and a time to wait. So who repeats
+ * for ever slows himself only.
  */
 #include "roles/chat.h"
 
@@ -199,6 +200,18 @@ static bool is_over(const struct chat_op *op)
     return rpc_call_is_dead(op->call) || rpc_call_left_ms(op->call) == 0;
 }
 
+static struct chat_op *take_held(struct chat_sender *s)
+{
+    struct chat_op *op = chat_ops_pop(&s->held);
+
+    if (op != NULL) {
+        s->nheld--;
+        s->chat->nheld--;
+        s->chat->held_bytes -= op->size;
+    }
+    return op;
+}
+
 static void go_on(void *sender_arg);
 
 static void arm(struct chat_sender *s)
@@ -222,8 +235,7 @@ static void go_on(void *sender_arg)
                 break;
             pay(s);
         }
-        chat_ops_push(&gone, chat_ops_pop(&s->held));
-        s->nheld--;
+        chat_ops_push(&gone, take_held(s));
     }
     if (s->nheld > 0)
         arm(s);
@@ -236,7 +248,7 @@ static void hold(struct chat_sender *s, struct chat_op *op)
     struct chat *chat = s->chat;
     uint64_t wait_ms = until_us(s, s->nheld + 1) / 1000 + 1;
 
-    if (s->nheld >= chat->set.repeats_waiting) {
+    if (s->nheld >= chat->set.repeats_waiting || chat->nheld >= chat->set.queue / 2 || chat->held_bytes >= chat->set.queue_bytes / 2) {
         rpc_fail_retry(op->call, BT_EBUSY, (uint32_t)wait_ms, "too many repeats of yours are being looked for");
         op->call = NULL;
         chat_op_free(chat, op);
@@ -246,6 +258,8 @@ static void hold(struct chat_sender *s, struct chat_op *op)
         log_debug("user %llu repeats more than is looked for at once: %llu ms", (unsigned long long)s->user_id, (unsigned long long)wait_ms);
     chat_ops_push(&s->held, op);
     s->nheld++;
+    chat->nheld++;
+    chat->held_bytes += op->size;
     if (s->nheld <= STORE_FIND_MAX)
         arm(s);
 }
@@ -279,10 +293,8 @@ void chat_senders_free(struct chat *chat)
         struct chat_op *op;
         next = s->newer;
         net_timer_stop(chat->env.loop, &s->timer);
-        while ((op = chat_ops_pop(&s->held)) != NULL) {
-            s->nheld--;
+        while ((op = take_held(s)) != NULL)
             chat_submit_now(chat, op);
-        }
     }
 }
 

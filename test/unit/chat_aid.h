@@ -15,7 +15,7 @@
 #include "store/store.h"
 #include "test/unit/fake_db.h"
 
-enum { ANN = 1, BEN = 2, CHAT_AID_CALLS = 512, CHAT_AID_PUSHES = 1024 };
+enum { ANN = 1, BEN = 2, CHAT_AID_CALLS = 2048, CHAT_AID_PUSHES = 1024 };
 
 #define TAIL "SELECT hi, lo, sender_id, client_msg_id, seq, digest, sent_ms FROM message WHERE hi = ? AND lo = ? ORDER BY"
 #define BY_ID "SELECT hi, lo, sender_id, client_msg_id, seq, digest, sent_ms FROM message WHERE hi = ? AND lo = ? AND sender_id"

@@ -23,6 +23,20 @@ static int setup_slow(void **state)
     return chat_aid_setup_with(state, settings);
 }
 
+static int setup_patient(void **state)
+{
+    static const char *const settings[] = { "chat.repeats=16", "chat.repeats_waiting=1200", NULL };
+
+    return chat_aid_setup_with(state, settings);
+}
+
+static int setup_short_queue(void **state)
+{
+    static const char *const settings[] = { "chat.repeats=16", "chat.repeats_waiting=1200", "chat.queue=100", NULL };
+
+    return chat_aid_setup_with(state, settings);
+}
+
 static uint32_t retry_after_ms; /* of the last refusal */
 
 static void send_done(const struct rpc_reply *reply, void *arg)
@@ -216,6 +230,37 @@ static void others_do_not_wait_for_him_who_repeats(void **state)
     assert_int_equal(last->status, RPC_STATUS_OK);
 }
 
+/* Nor are they refused: what waits for its sender's sake is no load. */
+static void many_repeats_that_wait_are_not_taken_for_load(void **state)
+{
+    enum { N = 1100 };
+    struct chat_aid *c = *state;
+    struct chat_answer *last = NULL, *other;
+
+    script_ancient(c, MAX, 1);
+    for (size_t i = 0; i < N; i++)
+        last = repeat(c, 1000 + i % MAX);
+    chat_aid_turn_for(c, 450); /* some come up meanwhile, and it is seen how many do */
+    other = send_as(c, CAT, 7000, 0);
+    chat_aid_wait(c, other);
+    assert_int_equal(other->status, RPC_STATUS_OK);
+    assert_false(last->is_done);
+}
+
+static void repeats_that_wait_leave_half_of_the_queue_to_others(void **state)
+{
+    enum { N = 200 };
+    struct chat_aid *c = *state;
+    struct chat_answer *other;
+
+    script_ancient(c, N, 1);
+    for (size_t i = 0; i < N; i++)
+        repeat(c, 1000 + i);
+    other = send_as(c, CAT, 7000, 0);
+    chat_aid_wait(c, other);
+    assert_int_equal(other->status, RPC_STATUS_OK);
+}
+
 static void his_other_messages_stay_behind_the_repeats_that_wait(void **state)
 {
     struct chat_aid *c = *state;
@@ -288,6 +333,8 @@ int main(void)
         TEST_SLOW(what_the_window_knows_is_not_looked_for),
         TEST_SLOW(beyond_the_limit_repeats_wait_and_then_are_refused),
         TEST_SLOW(others_do_not_wait_for_him_who_repeats),
+        cmocka_unit_test_setup_teardown(many_repeats_that_wait_are_not_taken_for_load, setup_patient, chat_aid_teardown),
+        cmocka_unit_test_setup_teardown(repeats_that_wait_leave_half_of_the_queue_to_others, setup_short_queue, chat_aid_teardown),
         TEST_SLOW(his_other_messages_stay_behind_the_repeats_that_wait),
         TEST_SLOW(repeats_without_the_flag_count_too_once_they_met_the_fence),
         TEST_SLOW(a_stop_answers_the_repeats_that_wait),
