@@ -4,6 +4,8 @@ Three load tools with CLIENTS connections each (19,000, as a process may have 20
 proxy; who write to each other are at different proxies. Memory of the nodes is what smaps_rollup calls theirs (PSS), before anybody
 is connected and with all; the kernel's is by how much its slabs have grown, and half of that is an end's, as both are on this machine.
 """
+import json
+import os
 import resource
 import time
 
@@ -107,4 +109,7 @@ def text_of(f):
 def run(args, directory):
     each = args.clients or most_clients()
     with OwnCluster(directory) as own:
-        return text_of(measure(own.start(COUNTS), directory, each))
+        f = measure(own.start(COUNTS), directory, each)
+    with open(os.path.join(directory, "idle.json"), "w", encoding="utf-8") as out:
+        json.dump(f, out, indent=1)
+    return text_of(f)

@@ -14,6 +14,7 @@ from servers import _die_with_parent
 PAGE = os.path.join(ROOT, "docs", "BENCHMARKS.md")
 PROGRAM = os.path.join(BUILD, "bytetalk-bench")
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
+NOT_OF_CONNECTIONS = ("proc_inode_cache", "tw_sock_TCP")   # of looking into /proc, and of connections that have ended
 
 
 def table(head, rows):
@@ -95,11 +96,11 @@ def memory_of(pid):
 
 
 def slabs():
-    """Bytes of the kernel's own memory by kind, but for what looking into /proc takes; where that can't be read, all in one."""
+    """Bytes of the kernel's own memory by kind; where that can't be read, all in one."""
     try:
         with open("/proc/slabinfo", encoding="ascii") as f:
             rows = [line.split() for line in f if not line.startswith(("slabinfo", "#"))]
-        return {r[0]: int(r[14]) * int(r[5]) * PAGE_BYTES for r in rows if r[0] != "proc_inode_cache"}
+        return {r[0]: int(r[14]) * int(r[5]) * PAGE_BYTES for r in rows if r[0] not in NOT_OF_CONNECTIONS}
     except PermissionError:
         with open("/proc/meminfo", encoding="ascii") as f:
             return {"all": int(re.search(r"^Slab:\s+(\d+) kB", f.read(), re.M)[1]) * 1024}
