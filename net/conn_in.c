@@ -197,6 +197,7 @@ static void read_done(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         err = net_conn_input(c, data, (size_t)n);
     if (err != BT_OK && !c->is_finishing)
         net_conn_fail(c, err);
+    net_loop_run_early(net_loop_of(c));
 }
 
 void net_conn_read_sync(struct net_conn *c)

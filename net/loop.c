@@ -6,7 +6,7 @@
 #include "net/mem.h"
 #include "net/net_internal.h"
 
-/* Rounds of tasks before the turn's writes: enough for tasks that defer tasks, an end for those that never stop. */
+/* Rounds of tasks at the end of a read, and before the turn's writes: enough for tasks that defer tasks, an end for those that never stop. */
 enum { TASK_ROUNDS_MAX = 8 };
 
 static void task_list_init(struct net_task *head)
@@ -36,17 +36,27 @@ void net_loop_arouse(struct net_loop *loop)
     uv_idle_start(&loop->idle, on_idle);
 }
 
-void net_defer(struct net_loop *loop, struct net_task *task, net_task_cb *cb, void *arg)
+static void defer(struct net_loop *loop, struct net_task *list, struct net_task *task, net_task_cb *cb, void *arg)
 {
     if (task->next)
         return;
     task->cb = cb;
     task->arg = arg;
-    task->next = &loop->tasks;
-    task->prev = loop->tasks.prev;
+    task->next = list;
+    task->prev = list->prev;
     task->prev->next = task;
-    loop->tasks.prev = task;
+    list->prev = task;
     net_loop_arouse(loop);
+}
+
+void net_defer(struct net_loop *loop, struct net_task *task, net_task_cb *cb, void *arg)
+{
+    defer(loop, &loop->tasks, task, cb, arg);
+}
+
+void net_defer_early(struct net_loop *loop, struct net_task *task, net_task_cb *cb, void *arg)
+{
+    defer(loop, &loop->early, task, cb, arg);
 }
 
 void net_defer_cancel(struct net_loop *loop, struct net_task *task)
@@ -56,14 +66,14 @@ void net_defer_cancel(struct net_loop *loop, struct net_task *task)
         task_unlink(task);
 }
 
-/* Run what is deferred now; what these defer waits for the next round. */
-static void run_tasks(struct net_loop *loop)
+/* Run what is on a list now; what these defer waits for the next round. */
+static void run_tasks(struct net_loop *loop, struct net_task *list)
 {
-    if (task_list_is_empty(&loop->tasks))
+    if (task_list_is_empty(list))
         return;
-    loop->batch = loop->tasks;
+    loop->batch = *list;
     loop->batch.next->prev = loop->batch.prev->next = &loop->batch;
-    task_list_init(&loop->tasks);
+    task_list_init(list);
     while (!task_list_is_empty(&loop->batch)) {
         struct net_task *task = loop->batch.next;
 
@@ -72,10 +82,15 @@ static void run_tasks(struct net_loop *loop)
     }
 }
 
-static bool has_urgent_work(const struct net_loop *loop)
+void net_loop_run_early(struct net_loop *loop)
 {
-    return !task_list_is_empty(&loop->tasks) || !net_link_is_empty(&loop->to_show) ||
-           !net_link_is_empty(&loop->to_flush);
+    for (int round = 0; round < TASK_ROUNDS_MAX && !task_list_is_empty(&loop->early); round++)
+        run_tasks(loop, &loop->early);
+}
+
+static bool has_tasks(const struct net_loop *loop)
+{
+    return !task_list_is_empty(&loop->early) || !task_list_is_empty(&loop->tasks) || !net_link_is_empty(&loop->to_show);
 }
 
 static void on_prepare(uv_prepare_t *handle)
@@ -83,14 +98,15 @@ static void on_prepare(uv_prepare_t *handle)
     struct net_loop *loop = handle->loop->data;
 
     for (int round = 0; round < TASK_ROUNDS_MAX; round++) {
-        if (task_list_is_empty(&loop->tasks) && net_link_is_empty(&loop->to_show))
+        if (!has_tasks(loop))
             break;
-        run_tasks(loop);
+        run_tasks(loop, &loop->early);
+        run_tasks(loop, &loop->tasks);
         net_conn_show_all(loop);
     }
     net_conn_flush_all(loop);
     loop->reader = NULL;
-    if (!has_urgent_work(loop))
+    if (!has_tasks(loop) && net_link_is_empty(&loop->to_flush))
         uv_idle_stop(&loop->idle);
 }
 
@@ -106,6 +122,7 @@ enum bt_err net_loop_new(struct net_loop **out)
     }
     loop->uv.data = loop;
     signal(SIGPIPE, SIG_IGN); /* a peer that is gone shows as EPIPE */
+    task_list_init(&loop->early);
     task_list_init(&loop->tasks);
     task_list_init(&loop->batch);
     net_link_init(&loop->to_show);

@@ -52,6 +52,12 @@ void net_defer(struct net_loop *loop, struct net_task *task, net_task_cb *cb, vo
 void net_defer_cancel(struct net_loop *loop, struct net_task *task);
 
 /*
+ * The same, but when it is deferred by what a connection has read, it runs at the end of that read rather than of the turn: what
+ * was read is still in the processor's cache then, which it is not after the reads of a thousand others.
+ */
+void net_defer_early(struct net_loop *loop, struct net_task *task, net_task_cb *cb, void *arg);
+
+/*
  * Run work(arg) in the thread pool, then done(arg, err) on the loop: exactly once, never before this returns.
  * err is BT_OK, or BT_ECANCELLED when the work never ran (net_loop_free drains nothing: wait for your works).
  * Errors: BT_ENOMEM, then neither is called.

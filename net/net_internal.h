@@ -72,7 +72,8 @@ struct net_loop {
     uv_timer_t wheel_timer;
     uv_timer_t turn_timer;       /* bounds the wait of net_loop_turn() */
     struct net_wheel wheel;
-    struct net_task tasks;       /* list head: deferred */
+    struct net_task early;       /* list head: deferred, to the end of a read */
+    struct net_task tasks;       /* list head: deferred, to the end of the turn */
     struct net_task batch;       /* list head: being run */
     struct net_link to_show;     /* connections whose kept input is to be shown again */
     struct net_link to_flush;    /* connections that have something to write, finish or report */
@@ -157,6 +158,9 @@ static inline void net_conn_note_read(struct net_conn *c)
 
 /* loop.c: keep the next poll from blocking, and the loop from ending, until the prepare phase has run. */
 void net_loop_arouse(struct net_loop *loop);
+
+/* A read is over: run what net_defer_early() left for now. */
+void net_loop_run_early(struct net_loop *loop);
 
 /* timer.c */
 enum bt_err net_wheel_init(struct net_loop *loop);

@@ -95,7 +95,7 @@ enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t t
                           const struct rpc_link_limits *limits, void *arg, struct rpc_link **out);
 
 /*
- * Two links joined to each other inside the process: frames written to one arrive at the other on the next turn,
+ * Two links joined to each other inside the process: frames written to one arrive at the other after the callback that wrote them,
  * in order, and with the same limits; the bytes are copied once. For roles of one process, and for tests.
  */
 enum bt_err rpc_link_pair(struct net_loop *loop, const struct rpc_link_ops *ops_a, void *arg_a, const struct rpc_link_ops *ops_b, void *arg_b,

@@ -153,7 +153,7 @@ static void show(void *arg)
         rpc_link_drained(l);
     }
     if (end->collecting && !end->peer->paused)
-        net_defer(l->loop, &end->show_task, show, l);
+        net_defer_early(l->loop, &end->show_task, show, l);
     if (end->is_finishing && end->queued == 0)
         rpc_link_fail(l, BT_OK);
 }
@@ -181,7 +181,7 @@ enum bt_err rpc_pair_write(struct rpc_link *l, const struct rpc_header *h, const
     end->queued += RPC_HEADER_SIZE + a_len + b_len;
     if (end->queued > l->limits->net.out_low_bytes)
         end->is_over_low = true;
-    net_defer(l->loop, &end->show_task, show, l);
+    net_defer_early(l->loop, &end->show_task, show, l);
     return BT_OK;
 }
 
@@ -189,7 +189,7 @@ void rpc_pair_resumed(struct rpc_link *l)
 {
     struct rpc_link *peer = l->pair->peer;
     if (peer)
-        net_defer(peer->loop, &peer->pair->show_task, show, peer);
+        net_defer_early(peer->loop, &peer->pair->show_task, show, peer);
 }
 
 /* ---- ending ---- */
@@ -212,7 +212,7 @@ void rpc_pair_close(struct rpc_link *l, enum bt_err why)
 void rpc_pair_finish(struct rpc_link *l)
 {
     l->pair->is_finishing = true;
-    net_defer(l->loop, &l->pair->show_task, show, l);
+    net_defer_early(l->loop, &l->pair->show_task, show, l);
 }
 
 void rpc_pair_free(struct rpc_link *l)

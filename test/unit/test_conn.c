@@ -299,6 +299,34 @@ static void a_write_beyond_the_limit_takes_nothing(void **state)
     assert_memory_equal(a->server.got, "0123456789x", 11);
 }
 
+static struct net_task early[2], late;
+static char told[8], *told_at;
+
+static void tell(void *arg)
+{
+    *told_at++ = *(const char *)arg;
+}
+
+static void defer_both(struct end *e)
+{
+    *told_at++ = 'r';
+    net_defer_early(e->aid->loop, &early[e == &e->aid->client], tell, "e");
+    net_defer(e->aid->loop, &late, tell, "l");
+}
+
+static void early_tasks_run_when_the_read_is_over_and_others_after_all_reads(void **state)
+{
+    struct aid *a = *state;
+
+    aid_connect(a);
+    told_at = told;
+    a->server.on_bytes = a->client.on_bytes = defer_both;
+    end_write(&a->client, "x", 1);
+    end_write(&a->server, "y", 1);
+    wait_until(a, told_at >= told + 5);
+    assert_string_equal(told, "rerel");
+}
+
 static void a_paused_end_is_shown_nothing_and_then_the_rest(void **state)
 {
     struct aid *a = *state;
@@ -532,6 +560,7 @@ int main(void)
         TEST(a_slow_reader_is_refused_then_drained),
         TEST(a_reader_too_slow_is_dropped_with_its_reason),
         TEST(a_write_beyond_the_limit_takes_nothing),
+        TEST(early_tasks_run_when_the_read_is_over_and_others_after_all_reads),
         TEST(a_paused_end_is_shown_nothing_and_then_the_rest),
         TEST(resume_then_pause_shows_nothing),
         TEST(the_end_is_seen_only_after_what_a_pause_kept),
