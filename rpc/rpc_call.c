@@ -98,6 +98,7 @@ void rpc_abandon(struct rpc_pending *p)
 
     p->is_abandoned = true;
     if (p->state == PENDING_SENT) {
+        rpc_pending_forget(p);
         rpc_link_abandon(&p->out, GRACE_MS);
     } else if (p->state != PENDING_ENDING) {
         detach(p);

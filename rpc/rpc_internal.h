@@ -199,6 +199,7 @@ struct rpc_pending *rpc_pending_new(struct rpc *rpc);           /* NULL: no memo
 struct rpc_pending *rpc_pending_from_reserve(struct rpc *rpc);  /* one that can only be told of; NULL: all are used */
 void rpc_pending_fill(struct rpc_pending *p, struct rpc *rpc, const struct rpc_method_info *info, const struct rpc_ctx *ctx);
 enum bt_err rpc_pending_copy(struct rpc_pending *p, const uint8_t *payload, size_t len);
+void rpc_pending_forget(struct rpc_pending *p);                 /* its payload: it is not sent (any more) */
 uint32_t rpc_pending_left_ms(const struct rpc_pending *p);
 void rpc_pending_leave(struct rpc_pending *p);           /* it is no longer among its peer's outstanding */
 void rpc_pending_free(struct rpc_pending *p);

@@ -66,11 +66,8 @@ void rpc_pending_free(struct rpc_pending *p)
         rpc_closing_step(rpc);
     if (p->is_reserve)
         return;
-    if (p->cap > PAYLOAD_KEPT) {
-        bt_free(p->payload);
-        p->payload = NULL;
-        p->cap = 0;
-    }
+    if (p->cap > PAYLOAD_KEPT)
+        rpc_pending_forget(p);
     if (rpc->spare_count < SPARE_MAX) {
         p->next = rpc->spare;
         rpc->spare = p;
@@ -105,6 +102,13 @@ enum bt_err rpc_pending_copy(struct rpc_pending *p, const uint8_t *payload, size
         memcpy(p->payload, payload, len);
     p->len = len;
     return BT_OK;
+}
+
+void rpc_pending_forget(struct rpc_pending *p)
+{
+    bt_free(p->payload);
+    p->payload = NULL;
+    p->cap = p->len = 0;
 }
 
 void rpc_pending_fill(struct rpc_pending *p, struct rpc *rpc, const struct rpc_method_info *info, const struct rpc_ctx *ctx)

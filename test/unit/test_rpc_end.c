@@ -83,6 +83,27 @@ static void an_abandoned_call_that_nobody_answers_ends_within_two_seconds(void *
     nodes_deinit(&all);
 }
 
+/* Who asks and gives up again and again is to cost no more than what he may have open. */
+static void an_abandoned_call_keeps_no_payload(void **state)
+{
+    static uint8_t body[50000], payload[50100];
+    const SendRequest msg = { .body = rpc_bytes(body, sizeof body) };
+    size_t len = rpc_encode(SendRequest_fields, &msg, payload, sizeof payload);
+    struct nodes all;
+    struct told t;
+    (void)state;
+    nodes_open(&all, ROLES("proxy", "chat"), NULL);
+    all.node[1].answers = NODE_KEEPS;
+    struct rpc_pending *p = ask_with(&all.node[0], RPC_CHAT_SEND, payload, len, &t);
+    nodes_until(&all, &all.node[1].requests, 1);
+    assert_true(p->cap >= sizeof body); /* it may have to be sent again */
+    rpc_abandon(p);
+    assert_int_equal(p->cap, 0);
+    assert_null(p->payload);
+    nodes_until(&all, &t.done, 1);
+    nodes_deinit(&all);
+}
+
 static void an_abandoned_call_that_fails_is_not_tried_again(void **state)
 {
     struct nodes all;
@@ -249,6 +270,7 @@ int main(void)
         cmocka_unit_test(an_abandoned_call_still_tells_an_answer_that_was_on_its_way),
         cmocka_unit_test(a_push_in_an_answer_that_comes_too_late_is_told_as_lost),
         cmocka_unit_test(an_abandoned_call_that_nobody_answers_ends_within_two_seconds),
+        cmocka_unit_test(an_abandoned_call_keeps_no_payload),
         cmocka_unit_test(an_abandoned_call_that_fails_is_not_tried_again),
         cmocka_unit_test(an_abandoned_call_that_was_not_sent_ends_at_once),
         cmocka_unit_test(refusals_are_passed_on_after_five),
