@@ -10,8 +10,8 @@ import time
 import pytest
 
 from client import SLOW, Client, Closed, msg_id, wait_until
+from people import group_of
 from server import new_name
-from test_methods import group_of
 from wire import CANCEL, EVENT, GROUP, METHODS, P, REPLY, REQUEST, STATUS, encode, xor
 
 PING = METHODS["Ping"].id

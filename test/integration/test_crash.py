@@ -6,8 +6,8 @@ import pytest
 
 from client import SLOW, Closed, msg_id, wait_until
 from load import Ledger, Writer, run
+from people import group_of
 from server import BYTETALK
-from test_methods import group_of
 from wire import GROUP, RESEND, key_of
 
 CUTVFS = os.path.join(os.path.dirname(BYTETALK), "test", "cutvfs.so")

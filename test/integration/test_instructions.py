@@ -15,8 +15,8 @@ import subprocess
 import pytest
 
 from client import Client, msg_id
+from people import group_of
 from server import BYTETALK, Server
-from test_methods import group_of
 from wire import ROOT
 
 FIGURES = os.path.join(ROOT, "test", "bench", "instructions.json")

@@ -3,8 +3,8 @@ import pytest
 
 from client import msg_id, wait_until
 from device import Device, ident
+from people import group_of
 from server import MODES, new_name
-from test_methods import group_of
 from wire import GROUP, P, RESEND, key_of
 
 

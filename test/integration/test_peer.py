@@ -9,7 +9,7 @@ import pytest
 
 from client import SLOW, Closed, msg_id, wait_until
 from node import NodeClient, Peer
-from test_methods import group_of
+from people import group_of
 from wire import (CANCEL, EVENT, GROUP, METHODS, N, P, REPLY, REQUEST, RESEND, STATUS, encode)
 
 ALL = ["proxy", "user", "friend", "group", "offline", "chat"]

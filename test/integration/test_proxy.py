@@ -11,9 +11,9 @@ import pytest
 
 from client import SLOW, Closed, msg_id, wait_until
 from node import Peer
+from people import befriend
 from server import new_name
 from servers import Redis
-from test_methods import befriend
 from test_peer import cluster, peers
 from wire import CANCEL, EVENT, GROUP, METHODS, N, P, PUSHED, REQUEST, encode, key_of
 

@@ -3,7 +3,7 @@ import os
 import time
 
 from client import msg_id
-from test_methods import group_of
+from people import group_of
 from wire import P
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from client import msg_id, wait_until
+from people import befriend
 from server import new_name
-from test_methods import befriend
 from wire import P
 
 
