@@ -10,6 +10,7 @@ FIGURES = []
 
 sys.path.insert(0, os.path.dirname(__file__))
 
+from cli import Person, Terminal  # noqa: E402
 from client import SLOW  # noqa: E402
 from cluster import Backends, Cluster  # noqa: E402
 from server import MODE, Server  # noqa: E402
@@ -109,6 +110,32 @@ def make_server(request, tmp_path_factory):
         except AssertionError as e:
             problems.append(str(e))
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def people(server, tmp_path):
+    """people(n) are users who have registered, each at a machine of his own."""
+    names = iter(range(100))
+
+    def make(n=1, address=None):
+        made = [Person(address or server.clients, tmp_path / f"home{next(names)}").register() for _ in range(n)]
+        return made if n > 1 else made[0]
+
+    return make
+
+
+@pytest.fixture
+def terminal():
+    """terminal(person, command…) opens bytetalk-cli at a terminal of its own."""
+    open_ones = []
+
+    def make(person, *words, **kw):
+        open_ones.append(Terminal(person, *words, **kw))
+        return open_ones[-1]
+
+    yield make
+    for t in open_ones:
+        t.kill()
 
 
 @pytest.fixture

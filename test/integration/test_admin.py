@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+from cli import CLI
 from client import SLOW, wait_until
 from node import NodeClient
 from server import FAULTS
 from servers import free_port
-from test_cli import CLI
 from wire import N
 
 SECRET = "a secret that only nodes know"

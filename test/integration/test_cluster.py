@@ -13,12 +13,12 @@ from collections import Counter
 
 import pytest
 
+from cli import CLI, Person
 from client import SLOW, msg_id, wait_until
 from cluster import COUNTS, Backends
 from node import NodeClient
 from server import Server
 from test_admin import Admin
-from test_cli import CLI, Person
 from traffic import Traffic
 from wire import NOT_DONE, PERHAPS, RESEND, ROOT, key_of
 

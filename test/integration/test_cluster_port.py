@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from cli import Person
 from client import SLOW, wait_until
-from test_cli import Person
 from traffic import Traffic
 
 PROXIES = 3
