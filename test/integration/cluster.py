@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 from collections import namedtuple
 
 from client import Client, Closed, msg_id, wait_until
@@ -317,3 +318,22 @@ class Cluster(Clients):
         unit = self.units[0]
         unit.write_ini()
         return Server.run(unit, f"--config={unit.ini}", *args, settings=False, **kw)
+
+
+def extra(cluster, role, unit="unit1", **settings):
+    """A node of its own, which nobody starts again. settings: section__key=value."""
+    sets = {**cluster.settings, "node.unit": unit, "proxy.listen": "127.0.0.1:0", **{k.replace("__", "."): v for k, v in settings.items()}}
+    return Server(os.path.join(cluster.dir, f"extra-{role}-{msg_id()}"), sets, roles=role, mode="cluster")
+
+
+def received(node):
+    """Bytes that came to a node from other nodes over the connections that stand. `node`: its port is looked at."""
+    port = node.rsplit(":", 1)[1]
+    out = subprocess.run(["ss", "-Htin", f"( sport = :{port} or dport = :{port} )"], capture_output=True, text=True, check=True).stdout
+    return sum(int(n) for n in re.findall(r"bytes_received:(\d+)", out))
+
+
+def registered(cluster):
+    """What stands in ZooKeeper of this cluster, as unit/role/name."""
+    root = cluster.settings["registry.url"].rsplit("/", 1)[1]
+    return [e.split("/", 2)[2] for e in cluster.backends.zookeeper.entries() if e.startswith(f"/{root}/")]

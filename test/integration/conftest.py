@@ -2,6 +2,7 @@
 servers that clusters lean on. In mode "cluster" a server is a whole cluster; a test that starts a part of one (certain
 roles, an environment, arguments) gets a process of its own in any mode."""
 import os
+import signal
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from cli import Person, Terminal  # noqa: E402
 from client import SLOW  # noqa: E402
-from cluster import Backends, Cluster  # noqa: E402
+from cluster import Backends, Cluster, extra  # noqa: E402
 from server import MODE, Server  # noqa: E402
 
 
@@ -163,6 +164,31 @@ def backends(tmp_path_factory, nothing_left):
     b = Backends(tmp_path_factory.mktemp("backends")).start()
     yield b
     b.kill()
+
+
+@pytest.fixture(scope="module")
+def own_backends(tmp_path_factory):
+    """Servers that tests may break; what they break stays broken for the next."""
+    b = Backends(tmp_path_factory.mktemp("backends")).start()
+    yield b
+    b.kill()
+
+
+@pytest.fixture
+def start_extra():
+    """start_extra(…) starts what extra() makes; `made` are those to be killed after the test."""
+    started = []
+
+    def start(*args, **kw):
+        started.append(extra(*args, **kw).start())
+        return started[-1]
+
+    start.made = started
+    yield start
+    for s in started:
+        if s.is_alive():
+            s.process.send_signal(signal.SIGCONT)
+            s.kill()
 
 
 @pytest.fixture(scope="session", autouse=True)

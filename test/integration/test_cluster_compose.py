@@ -5,11 +5,11 @@ import time
 from collections import Counter
 
 import pytest
+from callers import Callers
 from client import SLOW, wait_until
 from compose import Project
 from netns import Network
 from server import Clients, new_name
-from test_cluster import Callers
 from traffic import Traffic
 
 pytestmark = pytest.mark.skipif(Network.missing() != "", reason=f"network namespaces: {Network.missing()}")

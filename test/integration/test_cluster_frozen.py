@@ -8,19 +8,12 @@ import time
 import pytest
 
 from client import SLOW, msg_id, wait_until
-from cluster import Backends, Cluster
+from cluster import Cluster
 from server import new_name
 from wire import CLIENT_CALLS, GROUP, P
 
 DEADLINE_S, GRACE_S = 1.5, 0.5
 FROZEN = ["MariaDB", "Redis", "chat", "user", "offline", "friend", "group"]
-
-
-@pytest.fixture(scope="module")
-def own_backends(tmp_path_factory):
-    b = Backends(tmp_path_factory.mktemp("backends")).start()
-    yield b
-    b.kill()
 
 
 @pytest.fixture(scope="module")

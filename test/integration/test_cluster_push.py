@@ -1,22 +1,11 @@
 """What pushing costs in a cluster while presence is away, and whom it finds."""
 import time
 
-import pytest
-
 from client import msg_id, wait_until
-from cluster import Backends
-from test_cluster import received
+from cluster import received
 from wire import GROUP
 
 GROUP_ID, FIRST_MEMBER, MEMBERS = 900_000_000, 910_000_000, 5000
-
-
-@pytest.fixture(scope="module")
-def own_backends(tmp_path_factory):
-    """Servers that these tests may break."""
-    b = Backends(tmp_path_factory.mktemp("backends")).start()
-    yield b
-    b.kill()
 
 
 def make_group(cluster, users):
