@@ -132,6 +132,16 @@ class DeliveryCheck:
     def target(c, user):
         return c.hi | GROUP if not c.lo else c.lo if user == c.hi else c.hi
 
+    def span_there(self, c, d, s, verb, here):
+        """The time of membership that the seq is of. None: it has no business with that device, which is reported."""
+        if not 0 < s <= c.n:
+            self.report.add("not_in_log", f"device {d.number} {verb} {c.name()} seq {s}, which is not in the log", **here)
+            return None
+        span = span_of(c, d.user, s)
+        if span is None:
+            self.report.add("not_a_member", f"device {d.number} of user {d.user} {verb} {c.name()} seq {s}, of a time in which he was no member", **here)
+        return span
+
     # ---- a message --------------------------------------------------------------------------------------------------------------
 
     def message(self, r):
@@ -144,12 +154,8 @@ class DeliveryCheck:
         here = {"spots": ((c.index, s),), "device": device, "at": at}
         if not d.is_open:
             self.report.add("closed", f"device {device} is handed {c.name()} seq {s} though its client is gone", **here)
-        if not 0 < s <= c.n:
-            self.report.add("not_in_log", f"device {device} was handed {c.name()} seq {s}, which is not in the log", **here)
-            return
-        span = span_of(c, d.user, s)
+        span = self.span_there(c, d, s, "was handed", here)
         if span is None:
-            self.report.add("not_a_member", f"device {device} of user {d.user} was handed {c.name()} seq {s}, of a time in which he was no member", **here)
             return
         if r[6] != c.cmid[s]:
             self.report.add("content", f"device {device} was handed {c.name()} seq {s} with client_msg_id {r[6]}, the log has {c.cmid[s]}", **here)
@@ -253,12 +259,8 @@ class DeliveryCheck:
             return
         c = run.convs[run.conv(key_of(d.user, target))]
         here = {"ops": (ident,), "spots": ((c.index, s),), "device": device, "at": at}
-        if not 0 < s <= c.n:
-            self.report.add("not_in_log", f"device {device} read {c.name()} seq {s}, which is not in the log", **here)
-            return
-        span = span_of(c, d.user, s)
+        span = self.span_there(c, d, s, "read", here)
         if span is None:
-            self.report.add("not_a_member", f"device {device} of user {d.user} read {c.name()} seq {s}, of a time in which he was no member", **here)
             return
         pg = self.pages.get(ident)
         if pg is None:
