@@ -107,6 +107,10 @@ def _absent(host, kind):
     return Target(host, f"100,000 members, {kind}: an absent one", "≤ 1 % of a delivery", judge)
 
 
+def _groups(host):
+    return [judge(host, kind) for judge in (_same_delivery, _absent) for kind in ("signals", "messages")]
+
+
 TARGETS = [
     _ratio("embedded", "A", "signals", 2.5),
     _cost("embedded", "A", "messages", 12, "A, messages stored and synced"),
@@ -121,10 +125,7 @@ TARGETS = [
     _paced_messages("embedded", 2, 2),
     _rate("embedded", "store", "messages", 60000, "offline store"),
     _rate("embedded", "drain", "messages", 150000, "offline drain"),
-    _same_delivery("embedded", "signals"),
-    _same_delivery("embedded", "messages"),
-    _absent("embedded", "signals"),
-    _absent("embedded", "messages"),
+    *_groups("embedded"),
     _ratio("cluster", "A", "signals", 8),
     _cost("cluster", "A", "messages", 10, "A, messages stored and synced"),
     _ratio("cluster", "B", "signals", 4),
@@ -137,8 +138,5 @@ TARGETS = [
     _paced_messages("cluster", 4, 3),
     _cost("cluster", "store", "messages", 25, "offline store"),
     _cost("cluster", "drain", "messages", 10, "offline drain"),
-    _same_delivery("cluster", "signals"),
-    _same_delivery("cluster", "messages"),
-    _absent("cluster", "signals"),
-    _absent("cluster", "messages"),
+    *_groups("cluster"),
 ]
