@@ -116,7 +116,7 @@ class Probe(threading.Thread):
             elif t.call is not None and time.monotonic() - t.call.started > SILENT_S:
                 t.failed.append(now_us())
                 raise Silent
-        self.is_leaving |= any(name == "GoAway" for name, _ in self.client.events)
+        self.is_leaving |= any(name == "OnGoAway" for name, _ in self.client.events)
         self.client.events.clear()
         if self.is_leaving and not any(t.call for t in self.talks):
             raise Closed
