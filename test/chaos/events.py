@@ -5,10 +5,10 @@ import re
 
 from server import FAULTS
 
-# What a node's line tells of; a number in the line is how often. `retry` is counted by the probes: what was refused with the promise
-# that nothing was done, and sent again.
+# What a node's line tells of; a number in the line is how often. `resend` and `retry` are counted by the probes: what was not answered,
+# or by a perhaps, and what was refused with the promise that nothing was done, and sent again.
 LINES = {
-    "resend": r" chat: conv \d+/\d+: (\d+) repeats looked for in the store",
+    "looked_for": r" chat: conv \d+/\d+: (\d+) repeats looked for in the store",
     "owner_change": r" chat: conv \d+/\d+: another node has written behind seq",
     "fence": r" chat: fence: a batch of \d+ messages .* met rows that stand",
     "stale_rights": r" chat: conv \d+/\d+: its rights have changed unheard",
