@@ -8,6 +8,9 @@
 #include "net/loop.h"
 #include "net/mem.h"
 
+#define LOG_MODULE "user"
+#include "net/log.h"
+
 _Static_assert((int)PASSWORD_HASH_SIZE == (int)crypto_pwhash_argon2id_STRBYTES, "a hash fits");
 
 struct password_pool {
@@ -135,6 +138,7 @@ static void password_work_done(void *arg, enum bt_err err)
     pool->running--;
     net_defer(pool->loop, &pool->pump, password_pump, pool);
     if (err == BT_OK) {
+        log_debug("a password was hashed in %llu us, %u wait", (unsigned long long)job->took_us, (unsigned)pool->waiting);
         pool->hash_us = (pool->hash_us * 7 + job->took_us) / 8;
         err = job->err;
     }
