@@ -146,11 +146,11 @@ static void say(const struct flood *f, const char *event, const struct figures *
     double ok = (double)(a->ok - from->ok) / seconds;
     storm_say("{\"event\": \"%s\", \"phase\": \"%s\", \"at\": %.2f, \"ok_s\": %.0f, \"sent\": %" PRIu64 ", \"ok\": %" PRIu64 ", \"exhausted\": %" PRIu64
               ", \"unavailable\": %" PRIu64 ", \"other\": %" PRIu64 ", \"unanswered\": %" PRIu64 ", \"late\": %" PRIu64 ", \"held\": %" PRIu64
-              ", \"lost\": %" PRIu32 ", \"ok_p50_ms\": %.1f, \"ok_p99_ms\": %.1f, \"refused_p99_ms\": %.1f, \"max_ms\": %.1f}",
+              ", \"lost\": %" PRIu32 ", \"ok_p50_ms\": %.1f, \"ok_p99_ms\": %.1f, \"refused_p99_ms\": %.1f, \"refused_max_ms\": %.1f, \"max_ms\": %.1f}",
               event, f->phase, at, ok, a->sent - from->sent, a->ok - from->ok, a->exhausted - from->exhausted, a->unavailable - from->unavailable,
               a->other - from->other, a->unanswered - from->unanswered, a->late - from->late, a->held - from->held, f->lost,
               (double)bench_hist_quantile(&f->ok_took, 0.5) / 1e3, (double)bench_hist_quantile(&f->ok_took, 0.99) / 1e3,
-              (double)bench_hist_quantile(&f->refused_took, 0.99) / 1e3,
+              (double)bench_hist_quantile(&f->refused_took, 0.99) / 1e3, (double)f->refused_took.max / 1e3,
               (double)(f->ok_took.max > f->refused_took.max ? f->ok_took.max : f->refused_took.max) / 1e3);
 }
 
