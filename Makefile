@@ -16,6 +16,11 @@ OPT      := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 else
 BUILD    := build/$(if $(filter clang%,$(notdir $(CC))),clang,release)
 OPT      ?= -O2 -g
+# The server and the load tool are optimized as a whole when they are linked (gcc); all else links the same objects as they are.
+ifeq ($(findstring clang,$(notdir $(CC))),)
+LTO      := -flto=auto -ffat-lto-objects
+NO_LTO   := -fno-lto
+endif
 endif
 
 PKGS     := libuv sqlite3 libsodium inih libmariadb hiredis
@@ -76,41 +81,41 @@ all: $(BUILD)/bytetalk $(BUILD)/bytetalk-cli $(BUILD)/bytetalk-bench $(BUILD)/li
 endif
 
 $(BUILD)/bytetalk: $(SERVER_O)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(PLANTED_D)/bytetalk: $(PLANTED_O)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(PLANTED_D)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(call say,cc  ,planted $<)$(CC) $(CPPFLAGS) -DBYTETALK_PLANTED $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc  ,planted $<)$(CC) $(CPPFLAGS) -DBYTETALK_PLANTED $(CFLAGS) $(LTO) -MMD -MP -c -o $@ $<
 
 $(BUILD)/bytetalk-cli: $(call obj,$(CLI_C)) $(BUILD)/libbytetalk.a
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^ $(LIBS) $(CLI_LIBS)
 
 $(BUILD)/bytetalk-bench: $(call obj,$(BENCH_C)) $(BUILD)/libbytetalk.a
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(LTO) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # What the server is compared with; no part of the product.
 $(BUILD)/test/router: $(BUILD)/obj/test/bench/router.o
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/libbytetalk.a: $(CLIENT_O)
 	$(call say,ar  ,$@)rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(UNIT_O)
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 $(BUILD)/test/chaos-workload: $(call obj,$(CHAOS_C)) $(BUILD)/libbytetalk.a
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lm
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^ $(LIBS) -lm
 
 # Clients by the thousand: proxies that die under them, more messages than can be taken.
 $(BUILD)/test/storm: $(call obj,$(STORM_C) $(addprefix client/bench_,net.c hist.c random.c)) $(BUILD)/libbytetalk.a
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Loaded into the server by the tests of power cuts; it is on no side of the sanitizers.
 $(BUILD)/test/%.so: test/cutvfs/%.c
@@ -120,16 +125,16 @@ $(BUILD)/test/%.so: test/cutvfs/%.c
 # The simulations' two programs: the server's own ring, and its presence against a real Redis.
 $(BUILD)/test/ring-sim: $(call obj,test/sim/ring_sim.c rpc/ring.c net/mem.c)
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^ -lm
 
 $(BUILD)/test/presence-cost: $(call obj,test/sim/presence_cost.c) $(filter-out $(BUILD)/obj/bytetalk.o,$(SERVER_O))
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # What the chaos test starts besides: a slow road, and a library for MariaDB.
 $(BUILD)/test/chaos-relay: $(BUILD)/obj/test/chaos/relay.o
 	@mkdir -p $(@D)
-	$(call say,link,$@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(call say,link,$@)$(CC) $(CFLAGS) $(NO_LTO) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/test/chaos-patience.so: test/chaos/patience.c
 	@mkdir -p $(@D)
@@ -137,11 +142,11 @@ $(BUILD)/test/chaos-patience.so: test/chaos/patience.c
 
 $(BUILD)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(call say,cc  ,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc  ,$<)$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) -MMD -MP -c -o $@ $<
 
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(call say,cc  ,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,cc  ,$<)$(CC) $(CPPFLAGS) $(CFLAGS) $(LTO) -MMD -MP -c -o $@ $<
 
 $(BUILD)/gen/proto/%.pb.c $(BUILD)/gen/proto/%.pb.h: proto/%.proto proto/%.options proto/options.proto
 	@mkdir -p $(@D)

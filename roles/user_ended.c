@@ -227,7 +227,7 @@ enum bt_err user_ended_resuming(struct user_ended *ended, uint64_t session_id)
 /* Take a page over; since_ms moves on only when all of it is in the set. */
 static enum bt_err ended_take(struct user_ended *ended, const struct db_rows *rows)
 {
-    struct store_ended e;
+    struct store_ended e = { 0 };
     int64_t oldest_ms = ended->round_ms - ended->life_ms;
 
     for (size_t r = 0; store_session_ended_at(rows, r, &e); r++) {
