@@ -8,8 +8,6 @@
 #include "test/unit/group_aid.h"
 #include "test/unit/seed.h"
 
-struct owner_aid aid;
-
 static int setup_with(void **state, const char *const *settings)
 {
     aid_start(&aid, &role_group, settings);

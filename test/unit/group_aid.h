@@ -11,9 +11,7 @@ enum { OPEN = 0, BY_REQUEST = 1, BY_INVITATION = 2, INVITED = 1, ASKING = 2 };
 enum { OWNER = 4, ADMIN = 5, PLAIN = 6, STRANGER = 9, GROUP = 30 };
 static const uint64_t target = GROUP | RPC_TARGET_GROUP, no_group = 99 | RPC_TARGET_GROUP;
 
-extern struct owner_aid aid; /* large */
-
-/* cmocka fixtures; in the second case every limit is soon reached. */
+/* cmocka fixtures, with `aid`; in the second case every limit is soon reached. */
 int group_setup(void **state);
 int group_setup_small(void **state);
 int group_teardown(void **state);

@@ -40,7 +40,7 @@ struct owner_aid {
     bool keep_name, keep_about, keep_join_mode;
     enum bt_err apply_err;            /* what Apply is answered; BT_OK: */
     uint64_t apply_seq;
-    void (*on_apply)(struct owner_aid *aid); /* before it is answered; NULL: nothing */
+    void (*on_apply)(struct owner_aid *a); /* before it is answered; NULL: nothing */
     /* the last answer */
     bool is_done;
     uint8_t status;
@@ -48,25 +48,27 @@ struct owner_aid {
     size_t payload_len;
 };
 
+extern struct owner_aid aid; /* one for each test program, since it is large */
+
 /* settings: assignments, ends with NULL; NULL: none. Asserts that all goes well. */
-void aid_start(struct owner_aid *aid, const struct role *role, const char *const *settings);
-void aid_stop(struct owner_aid *aid);
+void aid_start(struct owner_aid *a, const struct role *role, const char *const *settings);
+void aid_stop(struct owner_aid *a);
 
 /* Make a call and wait for the answer, which is left in payload; returns its status. */
-uint8_t aid_call(struct owner_aid *aid, uint16_t method, uint64_t caller, uint64_t target, const void *req);
+uint8_t aid_call(struct owner_aid *a, uint16_t method, uint64_t caller, uint64_t target, const void *req);
 /*
  * Make n calls at once, with a deadline too short for repeating them, and wait for all answers, of which so many were OK
  * (counts[0]) and so many refused for want of room (counts[1]). The second is what counts one reply; its arg is counts.
  */
-void aid_call_at_once(struct owner_aid *aid, uint16_t method, uint64_t caller, size_t n, const void *req, int counts[2]);
+void aid_call_at_once(struct owner_aid *a, uint16_t method, uint64_t caller, size_t n, const void *req, int counts[2]);
 void aid_count_status(const struct rpc_reply *reply, void *arg);
 
 /* Its message; the caller releases it. */
-void aid_decode_into(struct owner_aid *aid, const pb_msgdesc_t *fields, void *msg_out, size_t size);
-#define aid_decode(aid, fields, msg_out) aid_decode_into((aid), (fields), (msg_out), sizeof *(msg_out))
+void aid_decode_into(struct owner_aid *a, const pb_msgdesc_t *fields, void *msg_out, size_t size);
+#define aid_decode(a, fields, msg_out) aid_decode_into((a), (fields), (msg_out), sizeof *(msg_out))
 
 /* Turn the loop until n pushes have come; fails the test after ten seconds. */
-void aid_wait_pushes(struct owner_aid *aid, size_t n);
+void aid_wait_pushes(struct owner_aid *a, size_t n);
 
 /* The session that a caller calls from. */
 static inline uint64_t aid_session(uint64_t caller) { return caller * 10 + 1; }

@@ -6,47 +6,19 @@
 
 #include <cmocka.h>
 
-#include "test/unit/owner_aid.h"
+#include "test/unit/offline_aid.h"
 #include "test/unit/seed.h"
-
-static struct owner_aid aid; /* large */
-
-static int setup_with(void **state, const char *const *settings)
-{
-    aid_start(&aid, &role_offline, settings);
-    seed_account(&aid.env, 4, "anna");
-    seed_account(&aid.env, 9, "bert");
-    *state = &aid;
-    return 0;
-}
-
-static int setup(void **state)
-{
-    return setup_with(state, NULL);
-}
-
-static int setup_small(void **state)
-{
-    static const char *const settings[] = { "offline.reply_max_bytes=16384", "offline.max_positions=100", "offline.max_reads=1", NULL };
-    return setup_with(state, settings);
-}
 
 static int setup_marks(void **state)
 {
     static const char *const settings[] = { "offline.mark_batch_ms=50", NULL };
-    return setup_with(state, settings);
+    return offline_setup_with(state, settings);
 }
 
 static int setup_slow_marks(void **state)
 {
     static const char *const settings[] = { "offline.mark_queue=2", "offline.mark_batch_ms=1000", NULL };
-    return setup_with(state, settings);
-}
-
-static int teardown(void **state)
-{
-    aid_stop(*state);
-    return 0;
+    return offline_setup_with(state, settings);
 }
 
 /* ---- ListConversations --------------------------------------------------------------------------------------------- */
@@ -339,8 +311,8 @@ static void receipts_are_paged_with_counts(void **state)
     assert_int_equal(aid_call(&aid, RPC_OFFLINE_GET_RECEIPTS, 1, group, &req), RPC_STATUS_INVALID_ARGUMENT);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define SMALL(name) cmocka_unit_test_setup_teardown(name, setup_small, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, offline_setup, offline_teardown)
+#define SMALL(name) cmocka_unit_test_setup_teardown(name, offline_setup_small, offline_teardown)
 
 int main(void)
 {
@@ -352,8 +324,8 @@ int main(void)
         TEST(marks_stop_at_the_head_and_are_told),
         TEST(one_call_marks_many_and_passes_over_what_is_not_the_callers),
         TEST(marks_of_many_places_are_written),
-        cmocka_unit_test_setup_teardown(marks_that_come_together_are_written_together, setup_marks, teardown),
-        cmocka_unit_test_setup_teardown(marks_beyond_the_queue_are_refused_and_stopping_writes_those_in_it, setup_slow_marks, teardown),
+        cmocka_unit_test_setup_teardown(marks_that_come_together_are_written_together, setup_marks, offline_teardown),
+        cmocka_unit_test_setup_teardown(marks_beyond_the_queue_are_refused_and_stopping_writes_those_in_it, setup_slow_marks, offline_teardown),
         TEST(receipts_are_paged_with_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

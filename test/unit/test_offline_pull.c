@@ -6,36 +6,8 @@
 
 #include <cmocka.h>
 
-#include "test/unit/owner_aid.h"
+#include "test/unit/offline_aid.h"
 #include "test/unit/seed.h"
-
-static struct owner_aid aid; /* large */
-
-static int setup_with(void **state, const char *const *settings)
-{
-    aid_start(&aid, &role_offline, settings);
-    seed_account(&aid.env, 4, "anna");
-    seed_account(&aid.env, 9, "bert");
-    *state = &aid;
-    return 0;
-}
-
-static int setup(void **state)
-{
-    return setup_with(state, NULL);
-}
-
-static int setup_small(void **state)
-{
-    static const char *const settings[] = { "offline.reply_max_bytes=16384", "offline.max_positions=100", "offline.max_reads=1", NULL };
-    return setup_with(state, settings);
-}
-
-static int teardown(void **state)
-{
-    aid_stop(*state);
-    return 0;
-}
 
 /* ---- Pull ---------------------------------------------------------------------------------------------------------- */
 
@@ -279,8 +251,8 @@ static void reads_beyond_the_limit_are_refused(void **state)
 
 /* ---- GetReceipts --------------------------------------------------------------------------------------------------- */
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define SMALL(name) cmocka_unit_test_setup_teardown(name, setup_small, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, offline_setup, offline_teardown)
+#define SMALL(name) cmocka_unit_test_setup_teardown(name, offline_setup_small, offline_teardown)
 
 int main(void)
 {
