@@ -168,3 +168,22 @@ void mariadb_server_sql(const struct mariadb_server *s, const char *sql)
     char *args[] = { "mariadb", "--no-defaults", sock, "--user=root", "--delimiter=$$", "--execute", (char *)(uintptr_t)sql, NULL };
     run(args, log);
 }
+
+/* ---- one for all tests of a program ---- */
+
+struct mariadb_server mariadb;
+
+int mariadb_group_setup(void **state)
+{
+    (void)state;
+    mariadb_server_init(&mariadb);
+    mariadb_server_start(&mariadb, NULL);
+    return 0;
+}
+
+int mariadb_group_teardown(void **state)
+{
+    (void)state;
+    mariadb_server_deinit(&mariadb);
+    return 0;
+}

@@ -30,4 +30,9 @@ void mariadb_server_deinit(struct mariadb_server *s); /* ends it and removes its
 /* Run statements as root, with the command line client. */
 void mariadb_server_sql(const struct mariadb_server *s, const char *sql);
 
+/* One for all tests of a program: the fixtures of a cmocka group, which start and remove it. */
+extern struct mariadb_server mariadb;
+int mariadb_group_setup(void **state);
+int mariadb_group_teardown(void **state);
+
 #endif

@@ -18,23 +18,6 @@
 #include "test/unit/mariadb_env.h"
 #include "test/unit/store_env.h"
 
-static struct mariadb_server server;
-
-static int start_server(void **state)
-{
-    (void)state;
-    mariadb_server_init(&server);
-    mariadb_server_start(&server, NULL);
-    return 0;
-}
-
-static int end_server(void **state)
-{
-    (void)state;
-    mariadb_server_deinit(&server);
-    return 0;
-}
-
 /* Every test has a database of its own. */
 static int setup(void **state)
 {
@@ -42,7 +25,7 @@ static int setup(void **state)
     struct store_env *env = calloc(1, sizeof *env);
     char url[128];
     env_init(env);
-    snprintf(url, sizeof url, "store.url=mariadb://root@127.0.0.1:%d/bytetalk_%d", server.port, ++nth);
+    snprintf(url, sizeof url, "store.url=mariadb://root@127.0.0.1:%d/bytetalk_%d", mariadb.port, ++nth);
     env_set(env, url);
     env_set(env, "store.queue=100");
     assert_int_equal(env_open(env, STORE_MIGRATE, NULL), BT_OK);
@@ -54,7 +37,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct store_env *env = *state;
-    mariadb_server_thaw(&server);
+    mariadb_server_thaw(&mariadb);
     env_deinit(env);
     free(env);
     return 0;
@@ -345,7 +328,7 @@ static void kill_connections(const char *only)
     snprintf(sql, sizeof sql,
              "BEGIN NOT ATOMIC FOR c IN (SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND db LIKE 'bytetalk%%' %s)"
              " DO KILL c.id; END FOR; END", only);
-    mariadb_server_sql(&server, sql);
+    mariadb_server_sql(&mariadb, sql);
 }
 
 static void connections_that_the_server_ended_are_made_again_unseen(void **state)
@@ -409,10 +392,10 @@ static void a_server_killed_among_commits_keeps_what_was_acknowledged(void **sta
         else
             db_exec(env->db, "INSERT INTO t (id) VALUES (?)", (struct db_val[]){ db_int(i) }, 1, 1, env_answer_done, &a[i]);
         if (i == N / 4 + WINDOW - 2)
-            mariadb_server_kill(&server);
+            mariadb_server_kill(&mariadb);
         if (i == N / 2) {
             wait_up(env, false);
-            mariadb_server_start(&server, NULL);
+            mariadb_server_start(&mariadb, NULL);
             wait_up(env, true);
         }
     }
@@ -445,7 +428,7 @@ static void a_frozen_server_is_given_up_and_used_again_when_it_answers(void **st
     reopen(env, "store.timeout_ms=1000");
     assert_int_equal(env_exec(env, DB_CASE_INSERT, db_case_row("a", 1), 2, 1).err, BT_OK);
     uint64_t generation = db_generation(env->db), start = net_clock_us();
-    mariadb_server_freeze(&server);
+    mariadb_server_freeze(&mariadb);
     db_exec(env->db, DB_CASE_INSERT, db_case_row("b", 1), 2, 1, env_answer_done, &write);
     env_wait(env, &write.is_done);
     assert_int_equal(write.done.err, BT_EUNSURE);
@@ -465,7 +448,7 @@ static void a_frozen_server_is_given_up_and_used_again_when_it_answers(void **st
     env_wait(env, &late.is_done);
     assert_int_equal(late.done.err, BT_EDOWN);
     assert_true(ms_since(start) < 100);
-    mariadb_server_thaw(&server);
+    mariadb_server_thaw(&mariadb);
     wait_up(env, true);
     assert_true(db_generation(env->db) > generation);
     int64_t rows = env_int(env, "SELECT COUNT(*) FROM id_range");
@@ -481,7 +464,7 @@ static void a_stopped_server_is_waited_for_briefly_and_then_refused_at_once(void
     struct store_env *env = *state;
     struct env_answer a = { 0 }, b = { 0 }, c = { 0 };
     assert_int_equal(env_int(env, "SELECT 1"), 1);
-    mariadb_server_stop(&server);
+    mariadb_server_stop(&mariadb);
     wait_up(env, false);
     uint64_t start = net_clock_us();
     db_exec(env->db, DB_CASE_INSERT, db_case_row("a", 1), 2, 1, env_answer_done, &a);
@@ -493,7 +476,7 @@ static void a_stopped_server_is_waited_for_briefly_and_then_refused_at_once(void
     env_wait(env, &b.is_done);
     assert_int_equal(b.done.err, BT_EDOWN);
     assert_true(ms_since(start) < 100);
-    mariadb_server_start(&server, NULL);
+    mariadb_server_start(&mariadb, NULL);
     start = net_clock_us();
     wait_up(env, true);
     assert_true(ms_since(start) < 2000);
@@ -507,10 +490,10 @@ static void a_restart_within_the_grace_is_only_a_delay(void **state)
     struct store_env *env = *state;
     struct env_answer a = { 0 };
     assert_int_equal(env_int(env, "SELECT 1"), 1);
-    mariadb_server_stop(&server);
+    mariadb_server_stop(&mariadb);
     wait_up(env, false);
     db_exec(env->db, DB_CASE_INSERT, db_case_row("a", 1), 2, 1, env_answer_done, &a);
-    mariadb_server_start(&server, NULL);
+    mariadb_server_start(&mariadb, NULL);
     env_wait(env, &a.is_done);
     assert_int_equal(a.done.err, BT_OK);
 }
@@ -526,7 +509,7 @@ static void closing_while_the_server_is_away_answers_all(void **state)
     struct env_answer a[10] = { 0 };
     bool closed = false;
     assert_int_equal(env_int(env, "SELECT 1"), 1);
-    mariadb_server_stop(&server);
+    mariadb_server_stop(&mariadb);
     wait_up(env, false);
     for (int i = 0; i < 10; i++)
         db_exec(env->db, DB_CASE_INSERT, db_case_row("a", i), 2, 1, env_answer_done, &a[i]);
@@ -535,7 +518,7 @@ static void closing_while_the_server_is_away_answers_all(void **state)
     env_wait(env, &closed);
     for (int i = 0; i < 10; i++)
         assert_int_equal(a[i].done.err, BT_EDOWN);
-    mariadb_server_start(&server, NULL);
+    mariadb_server_start(&mariadb, NULL);
 }
 
 /* ---- speed --------------------------------------------------------------------------------------------------------------- */
@@ -614,5 +597,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(closing_while_the_server_is_away_answers_all, setup, teardown),
         cmocka_unit_test_setup_teardown(inserts_are_fast, setup, teardown),
     };
-    return cmocka_run_group_tests(tests, start_server, end_server);
+    return cmocka_run_group_tests(tests, mariadb_group_setup, mariadb_group_teardown);
 }

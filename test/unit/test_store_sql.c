@@ -409,23 +409,6 @@ static void tell(struct tale *t)
 
 /* ---- */
 
-static struct mariadb_server server;
-
-static int start_server(void **state)
-{
-    (void)state;
-    mariadb_server_init(&server);
-    mariadb_server_start(&server, NULL);
-    return 0;
-}
-
-static int end_server(void **state)
-{
-    (void)state;
-    mariadb_server_deinit(&server);
-    return 0;
-}
-
 /* The first line in which the two differ, with the call that it answers. */
 static void assert_same_tales(const char *a, const char *b)
 {
@@ -447,7 +430,7 @@ static void both_databases_tell_the_same_tale(void **state)
     env_init(&lite.env);
     tell(&lite);
     env_init(&maria.env);
-    snprintf(url, sizeof url, "store.url=mariadb://root@127.0.0.1:%d/bytetalk", server.port);
+    snprintf(url, sizeof url, "store.url=mariadb://root@127.0.0.1:%d/bytetalk", mariadb.port);
     env_set(&maria.env, url);
     tell(&maria);
     assert_true(lite.len > 5000);
@@ -497,5 +480,5 @@ int main(void)
         cmocka_unit_test(both_databases_tell_the_same_tale),
         cmocka_unit_test(the_story_calls_every_function_that_makes_a_statement),
     };
-    return cmocka_run_group_tests(tests, start_server, end_server);
+    return cmocka_run_group_tests(tests, mariadb_group_setup, mariadb_group_teardown);
 }
