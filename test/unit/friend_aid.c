@@ -12,6 +12,7 @@
 #include "rpc/bytes.h"
 #include "rpc/rpc.h"
 #include "test/unit/friend_aid.h"
+#include "test/unit/log_aid.h"
 #include "test/unit/seed.h"
 
 /* ---- a chat role that records ---- */
@@ -84,17 +85,12 @@ static const struct rpc_method fake_methods[] = {
 
 /* ---- the role ---- */
 
-static void quiet(enum log_level level, const char *line, void *arg)
-{
-    (void)level, (void)line, (void)arg;
-}
-
 int friend_setup_with(void **state, const char *const *settings)
 {
     struct friend_env *env = calloc(1, sizeof *env);
     struct proxy_aid *aid = &env->aid;
 
-    log_set_sink(quiet, NULL);
+    log_nothing();
     proxy_aid_init(aid, &role_friend);
     conf_declare(aid->env.conf, rpc_keys);
     conf_declare(aid->env.conf, registry_keys);

@@ -7,10 +7,10 @@
 
 #include <cmocka.h>
 
-#include "net/log.h"
 #include "net/mem.h"
 #include "rpc/status.h"
 #include "test/unit/chat_aid.h"
+#include "test/unit/log_aid.h"
 
 enum { GROUP = 7000000, FIRST_MEMBER = 3, MEMBERS_N = 5000, LATE = 4000 };
 
@@ -195,14 +195,9 @@ static void without_memory_for_a_round_pushes_are_told_as_lost(void **state)
     assert_in_range(nlosses, 1, N - 1);
 }
 
-static void quiet(enum log_level level, const char *line, void *arg)
-{
-    (void)level, (void)line, (void)arg;
-}
-
 static int setup(void **state)
 {
-    log_set_sink(quiet, NULL);
+    log_nothing();
     return chat_aid_setup(state);
 }
 

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "log_aid.h"
 #include "net/log.h"
 #include "net/net_internal.h"
 
@@ -28,13 +29,6 @@ struct fixture {
     int clients[CLIENTS], nclients;
 };
 
-static void no_log(enum log_level level, const char *line, void *arg)
-{
-    (void)level;
-    (void)line;
-    (void)arg;
-}
-
 static void accepted(struct net_conn *c, void *arg)
 {
     struct door *d = arg;
@@ -51,7 +45,7 @@ static int setup(void **state)
 
     f = (struct fixture){ 0 };
     *state = &f;
-    log_set_sink(no_log, NULL);
+    log_nothing();
     return net_loop_new(&f.loop) == BT_OK ? 0 : -1;
 }
 

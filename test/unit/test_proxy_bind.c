@@ -20,6 +20,7 @@
 #include "rpc/rpc.h"
 #include "rpc/status.h"
 #include "store/presence.h"
+#include "test/unit/log_aid.h"
 #include "test/unit/store_env.h"
 
 enum { ANN = 10, SESSION = 77, KEPT_MAX = 8, PROMISE_MS = 1000, SLACK_MS = 400 };
@@ -161,18 +162,13 @@ static void settle(struct env *env)
     assert_int_equal(ping.status, RPC_STATUS_OK);
 }
 
-static void quiet(enum log_level level, const char *line, void *arg)
-{
-    (void)level, (void)line, (void)arg;
-}
-
 static int setup(void **state)
 {
     struct env *env = calloc(1, sizeof *env);
     struct conf *conf;
     struct answer hello;
 
-    log_set_sink(quiet, NULL);
+    log_nothing();
     env_init(&env->base);
     conf = env->base.conf;
     conf_declare(conf, rpc_keys);

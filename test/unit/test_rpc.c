@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "net/log.h"
+#include "log_aid.h"
 #include "net/mem.h"
 #include "rpc/rpc_internal.h"
 #include "rpc_nodes.h"
@@ -478,13 +478,6 @@ static void every_call_ends_whichever_allocation_fails(void **state)
     }
 }
 
-static void no_log(enum log_level level, const char *line, void *arg)
-{
-    (void)level;
-    (void)line;
-    (void)arg;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -513,6 +506,6 @@ int main(void)
         cmocka_unit_test(closing_tells_every_call),
         cmocka_unit_test(every_call_ends_whichever_allocation_fails),
     };
-    log_set_sink(no_log, NULL);
+    log_nothing();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

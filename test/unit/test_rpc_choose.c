@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "net/log.h"
+#include "log_aid.h"
 #include "proto/methods.h"
 #include "rpc/rpc_internal.h"
 
@@ -261,13 +261,6 @@ static void the_ring_is_over_all_units(void **state)
     teardown(&f);
 }
 
-static void no_log(enum log_level level, const char *line, void *arg)
-{
-    (void)level;
-    (void)line;
-    (void)arg;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +272,6 @@ int main(void)
         cmocka_unit_test(the_own_unit_serves_as_long_as_it_has_anybody),
         cmocka_unit_test(the_ring_is_over_all_units),
     };
-    log_set_sink(no_log, NULL);
+    log_nothing();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "net/log.h"
+#include "log_aid.h"
 #include "rpc/rpc_internal.h"
 #include "rpc_nodes.h"
 
@@ -257,13 +257,6 @@ static void a_full_queue_is_no_word_on_an_earlier_try(void **state)
     nodes_deinit(&all);
 }
 
-static void no_log(enum log_level level, const char *line, void *arg)
-{
-    (void)level;
-    (void)line;
-    (void)arg;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +272,6 @@ int main(void)
         cmocka_unit_test(a_node_that_ends_does_not_say_not_done_of_what_it_has_sent),
         cmocka_unit_test(a_full_queue_is_no_word_on_an_earlier_try),
     };
-    log_set_sink(no_log, NULL);
+    log_nothing();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "net/log.h"
+#include "log_aid.h"
 #include "net/mem.h"
 #include "rpc/bytes.h"
 #include "rpc/frame.h"
@@ -570,13 +570,6 @@ static void a_stopped_role_sends_calls_elsewhere(void **state)
     nodes_deinit(&all);
 }
 
-static void no_log(enum log_level level, const char *line, void *arg)
-{
-    (void)level;
-    (void)line;
-    (void)arg;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -603,6 +596,6 @@ int main(void)
         cmocka_unit_test(calls_survive_connections_that_break_again_and_again),
         cmocka_unit_test(a_stopped_role_sends_calls_elsewhere),
     };
-    log_set_sink(no_log, NULL);
+    log_nothing();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include "net/log.h"
 #include "roles/user_ended.h"
+#include "test/unit/log_aid.h"
 #include "test/unit/user_aid.h"
 
 static int setup_two_sessions(void **state)
@@ -321,7 +322,7 @@ static void a_session_resumed_on_old_knowledge_is_ended_again(void **state)
         net_loop_turn(aid->env.loop, 20);
     const int64_t end_ms = store_now_ms(aid->env.store);
     const struct db_val vals[] = { db_int(end_ms), db_int((int64_t)d.session_id) };
-    user_log_nothing();
+    log_nothing();
     assert_int_equal(env_exec(&aid->env, "ALTER TABLE session RENAME TO hidden", NULL, 0, DB_ANY).err, BT_OK);
     done = env_exec(&aid->env, "UPDATE hidden SET ended_ms = ?, end_reason = 1, device_id = -session_id WHERE session_id = ?", vals, 2, 1);
     assert_int_equal(done.err, BT_OK);

@@ -9,24 +9,15 @@
 #include <cmocka.h>
 
 #include "net/log.h"
+#include "test/unit/log_aid.h"
 #include "test/unit/user_aid.h"
 
 const struct proxy_from nobody = { 0 };
 
-static void quiet(enum log_level level, const char *line, void *arg)
-{
-    (void)level, (void)line, (void)arg;
-}
-
-void user_log_nothing(void)
-{
-    log_set_sink(quiet, NULL);
-}
-
 int user_setup_with(void **state, const char *const *settings)
 {
     struct proxy_aid *aid = malloc(sizeof *aid);
-    user_log_nothing();
+    log_nothing();
     proxy_aid_init(aid, &role_user);
     env_set(&aid->env, "user.hash_ops=1");
     env_set(&aid->env, "user.hash_memory=8");

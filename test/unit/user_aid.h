@@ -23,7 +23,6 @@ extern const struct proxy_from nobody;
 int user_setup_with(void **state, const char *const *settings); /* ended by NULL; or NULL */
 int user_setup(void **state);
 int user_teardown(void **state);
-void user_log_nothing(void);
 
 /* Each calls one method and gives its status; what it hands out may be NULL. */
 enum rpc_status enrol(struct proxy_aid *aid, const char *name, const char *password, uint64_t *id_out);
