@@ -66,10 +66,10 @@ void user_op_fail(void *arg, enum bt_err err, const char *detail)
     user_op_end(op);
 }
 
-bool user_op_try(void *arg, const void *name, size_t len)
+bool user_op_try(void *arg, enum user_tries_by by, const void *name, size_t len)
 {
     struct user_op *op = arg;
-    uint32_t wait_ms = user_tries_begin(op->self->tries, net_now_ms(op->self->loop), name, len, &op->try_key);
+    uint32_t wait_ms = user_tries_begin(op->self->tries, net_now_ms(op->self->loop), by, name, len, &op->try_key);
 
     if (wait_ms == 0)
         return true;

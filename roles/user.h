@@ -60,7 +60,7 @@ void user_op_end(void *op);
 void user_op_fail(void *op, enum bt_err err, const char *detail); /* detail NULL: the error's own text */
 
 /* Before a password is looked at that is said to be of `name`. False: it was guessed at too often; the call was failed, op is gone. */
-bool user_op_try(void *op, const void *name, size_t len);
+bool user_op_try(void *op, enum user_tries_by by, const void *name, size_t len);
 
 /* user.c: what a password hash costs here: [user] hash_... */
 struct conf;

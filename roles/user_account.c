@@ -84,7 +84,7 @@ void user_register(struct rpc_call *call, const void *msg, void *self_arg)
     memcpy(r->name, req->name.data, r->name_len = req->name.len);
     memcpy(r->canon, canon, r->canon_len = canon_len);
     memcpy(r->password, req->password.data, r->password_len = req->password.len);
-    if (user_op_try(r, canon, canon_len)) /* where the name is taken, this tells whether the password is right */
+    if (user_op_try(r, USER_TRIES_BY_NAME, canon, canon_len)) /* where the name is taken, this tells whether the password is right */
         register_look(r);
 }
 
@@ -217,7 +217,7 @@ void user_change_password(struct rpc_call *call, const void *msg, void *self_arg
     if (req->old_password.len > 0)
         memcpy(c->old_password, req->old_password.data, c->old_len = req->old_password.len);
     memcpy(c->new_password, req->new_password.data, c->new_len = req->new_password.len);
-    if (user_op_try(c, &rpc_call_header(call)->caller, sizeof rpc_call_header(call)->caller)) /* by his number: no name is known here */
+    if (user_op_try(c, USER_TRIES_BY_NUMBER, &rpc_call_header(call)->caller, sizeof rpc_call_header(call)->caller)) /* no name is known here */
         change_look(c);
 }
 
@@ -245,16 +245,37 @@ static void change_found(enum bt_err err, const struct db_rows *rows, void *arg)
         user_op_fail_hash(c, err);
 }
 
+/* It could not be looked at whether the new password is in force already: that was no guess. */
+static void change_unrepeated(struct change_op *c, enum bt_err err)
+{
+    user_tries_end(c->op.self->tries, c->op.try_key, USER_TRY_NONE);
+    user_op_fail_hash(c, err);
+}
+
+/* With the wrong old password the new one is looked at, which tells whoever guesses as much: it counts as a try of its own. */
+static void change_look_repeat(struct change_op *c)
+{
+    struct user_role *self = c->op.self;
+    enum bt_err err;
+
+    user_tries_more(self->tries, net_now_ms(self->loop), c->op.try_key);
+    err = password_check(self->passwords, &c->job, c->new_password, c->new_len, c->hash, c->hash_len, change_repeat_checked);
+    if (err != BT_OK)
+        change_unrepeated(c, err);
+}
+
 static void change_checked(struct password_job *job, enum bt_err err)
 {
     struct change_op *c = change_of(job);
     struct password_pool *pool = c->op.self->passwords;
 
     c->op.try_came = err != BT_OK ? USER_TRY_NONE : job->is_right ? USER_TRY_RIGHT : USER_TRY_WRONG;
-    if (err == BT_OK && job->is_right)
+    if (err == BT_OK && !job->is_right) {
+        change_look_repeat(c);
+        return;
+    }
+    if (err == BT_OK)
         err = password_make(pool, job, c->new_password, c->new_len, change_hashed);
-    else if (err == BT_OK)
-        err = password_check(pool, job, c->new_password, c->new_len, c->hash, c->hash_len, change_repeat_checked);
     if (err != BT_OK)
         user_op_fail_hash(c, err);
 }
@@ -271,7 +292,7 @@ static void change_repeat_checked(struct password_job *job, enum bt_err err)
 {
     struct change_op *c = change_of(job);
     if (err != BT_OK) {
-        user_op_fail_hash(c, err);
+        change_unrepeated(c, err);
     } else if (job->is_right) {
         c->op.try_came = USER_TRY_RIGHT;
         change_reply(c);

@@ -107,7 +107,7 @@ void user_login(struct rpc_call *call, const void *msg, void *self_arg)
     }
     if (err != BT_OK)
         canon_len = 0;
-    if (user_op_try(l, err == BT_OK ? canon : req->name.data, err == BT_OK ? canon_len : req->name.len)) /* what can't be a name is looked for all the same: its answer must not come sooner than another's */
+    if (user_op_try(l, USER_TRIES_BY_NAME, err == BT_OK ? canon : req->name.data, err == BT_OK ? canon_len : req->name.len)) /* what can't be a name is looked for all the same: its answer must not come sooner than another's */
         store_account_by_name(self->st, (struct store_text){ canon, canon_len }, login_found, l);
 }
 

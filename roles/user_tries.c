@@ -17,7 +17,7 @@ struct place {
 
 struct user_tries {
     uint32_t max, window_ms;
-    uint8_t hash_key[crypto_shorthash_KEYBYTES];
+    uint8_t hash_keys[USER_TRIES_BY_NUMBER + 1][crypto_shorthash_KEYBYTES]; /* by what a name is */
     struct place places[SETS][PLACES];
 };
 
@@ -30,7 +30,8 @@ enum bt_err user_tries_new(uint32_t max, uint32_t window_ms, struct user_tries *
         return BT_ENOMEM;
     t->max = max;
     t->window_ms = window_ms;
-    crypto_shorthash_keygen(t->hash_key);
+    for (int by = 0; by <= USER_TRIES_BY_NUMBER; by++)
+        crypto_shorthash_keygen(t->hash_keys[by]);
     *out = t;
     return BT_OK;
 }
@@ -40,12 +41,12 @@ void user_tries_free(struct user_tries *t)
     bt_free(t);
 }
 
-static uint64_t key_of(const struct user_tries *t, const void *name, size_t len)
+static uint64_t key_of(const struct user_tries *t, enum user_tries_by by, const void *name, size_t len)
 {
     _Static_assert(crypto_shorthash_BYTES == sizeof(uint64_t), "a hash is a key");
     uint64_t key;
 
-    crypto_shorthash((uint8_t *)&key, len > 0 ? name : (const void *)"", len, t->hash_key);
+    crypto_shorthash((uint8_t *)&key, len > 0 ? name : (const void *)"", len, t->hash_keys[by]);
     return key != 0 ? key : 1;
 }
 
@@ -90,24 +91,37 @@ static uint64_t pause_ms(const struct user_tries *t, const struct place *p)
     return ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS;
 }
 
-uint32_t user_tries_begin(struct user_tries *t, uint64_t now_ms, const void *name, size_t len, uint64_t *key_out)
+static void count(const struct user_tries *t, struct place *p, uint64_t now_ms)
 {
-    *key_out = 0;
-    if (t->max == 0)
-        return 0;
-    uint64_t key = key_of(t, name, len);
-    struct place *p = place_for(t, key, now_ms);
-
-    if (p->wrong >= t->max && now_ms < p->until_ms)
-        return (uint32_t)(p->until_ms - now_ms);
     if (p->wrong < t->max)
         p->wrong++;
     if (p->wrong >= t->max) {
         p->until_ms = now_ms + pause_ms(t, p);
         p->pauses++;
     }
+}
+
+uint32_t user_tries_begin(struct user_tries *t, uint64_t now_ms, enum user_tries_by by, const void *name, size_t len, uint64_t *key_out)
+{
+    *key_out = 0;
+    if (t->max == 0)
+        return 0;
+    uint64_t key = key_of(t, by, name, len);
+    struct place *p = place_for(t, key, now_ms);
+
+    if (p->wrong >= t->max && now_ms < p->until_ms)
+        return (uint32_t)(p->until_ms - now_ms);
+    count(t, p, now_ms);
     *key_out = key;
     return 0;
+}
+
+void user_tries_more(struct user_tries *t, uint64_t now_ms, uint64_t key)
+{
+    struct place *p = key != 0 ? find(t, key) : NULL;
+
+    if (p)
+        count(t, p, now_ms);
 }
 
 void user_tries_end(struct user_tries *t, uint64_t key, enum user_try what)

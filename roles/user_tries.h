@@ -22,10 +22,16 @@ struct user_tries;
 enum bt_err user_tries_new(uint32_t max, uint32_t window_ms, struct user_tries **out);
 void user_tries_free(struct user_tries *t); /* NULL is fine */
 
-/* One try of that name begins: 0, and *key_out is for exactly one user_tries_end(). Else it is refused: for how many ms. */
-uint32_t user_tries_begin(struct user_tries *t, uint64_t now_ms, const void *name, size_t len, uint64_t *key_out);
+/* What a name is. Anybody may send any bytes as the name of an account: they are never taken for somebody's number. */
+enum user_tries_by { USER_TRIES_BY_NAME, USER_TRIES_BY_NUMBER };
 
-enum user_try { USER_TRY_NONE, USER_TRY_WRONG, USER_TRY_RIGHT }; /* NONE: the password was not looked at */
+/* One try of that name begins: 0, and *key_out is for exactly one user_tries_end(). Else it is refused: for how many ms. */
+uint32_t user_tries_begin(struct user_tries *t, uint64_t now_ms, enum user_tries_by by, const void *name, size_t len, uint64_t *key_out);
+
+/* The same try looks at one password more, which counts too; it is let through, and what it makes others wait grows. */
+void user_tries_more(struct user_tries *t, uint64_t now_ms, uint64_t key);
+
+enum user_try { USER_TRY_NONE, USER_TRY_WRONG, USER_TRY_RIGHT }; /* NONE: a password was not looked at */
 void user_tries_end(struct user_tries *t, uint64_t key, enum user_try what);
 
 #endif

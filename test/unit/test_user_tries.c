@@ -34,7 +34,7 @@ static int teardown(void **state)
 static uint32_t attempt(const char *name, enum user_try what)
 {
     uint64_t key;
-    uint32_t wait_ms = user_tries_begin(t, now_ms, name, strlen(name), &key);
+    uint32_t wait_ms = user_tries_begin(t, now_ms, USER_TRIES_BY_NAME, name, strlen(name), &key);
 
     if (wait_ms == 0)
         user_tries_end(t, key, what);
@@ -97,7 +97,7 @@ static void many_at_once_are_no_way_around_it(void **state)
 
     (void)state;
     for (int i = 0; i < 3 * MAX; i++)
-        if (user_tries_begin(t, now_ms, "ann", 3, &key) == 0)
+        if (user_tries_begin(t, now_ms, USER_TRIES_BY_NAME, "ann", 3, &key) == 0)
             keys[n++] = key;
     assert_int_equal(n, MAX);
     for (int i = 0; i < n; i++)
@@ -139,6 +139,39 @@ static void names_whose_passwords_were_not_looked_at_push_nobody_out(void **stat
     assert_true(attempt("ann", USER_TRY_WRONG) > 0);
 }
 
+/* Anybody may send a number's bytes as a name. */
+static void a_number_is_not_held_up_by_a_name_of_the_same_bytes(void **state)
+{
+    uint64_t key;
+
+    (void)state;
+    wrong_times("12345678", MAX);
+    assert_true(attempt("12345678", USER_TRY_NONE) > 0);
+    assert_int_equal(user_tries_begin(t, now_ms, USER_TRIES_BY_NUMBER, "12345678", 8, &key), 0);
+    user_tries_end(t, key, USER_TRY_RIGHT);
+    assert_true(attempt("12345678", USER_TRY_NONE) > 0);
+}
+
+static void a_try_of_two_passwords_counts_as_two(void **state)
+{
+    uint64_t key;
+    int n = 0;
+
+    (void)state;
+    while (user_tries_begin(t, now_ms, USER_TRIES_BY_NUMBER, "12345678", 8, &key) == 0) {
+        user_tries_more(t, now_ms, key);
+        user_tries_end(t, key, USER_TRY_WRONG);
+        n++;
+    }
+    assert_int_equal(n, MAX / 2);
+    now_ms += user_tries_begin(t, now_ms, USER_TRIES_BY_NUMBER, "12345678", 8, &key);
+    assert_int_equal(user_tries_begin(t, now_ms, USER_TRIES_BY_NUMBER, "12345678", 8, &key), 0);
+    user_tries_more(t, now_ms, key);
+    assert_in_range(user_tries_begin(t, now_ms, USER_TRIES_BY_NUMBER, "12345678", 8, &(uint64_t){ 0 }), 3 * WINDOW_MS / MAX, 4 * WINDOW_MS / MAX + 4);
+    user_tries_end(t, key, USER_TRY_RIGHT);
+    assert_int_equal(user_tries_begin(t, now_ms, USER_TRIES_BY_NUMBER, "12345678", 8, &key), 0);
+}
+
 static void without_a_limit_nothing_is_refused(void **state)
 {
     (void)state;
@@ -169,6 +202,8 @@ int main(void)
         TEST(many_at_once_are_no_way_around_it),
         TEST(many_other_names_do_not_push_one_out),
         TEST(names_whose_passwords_were_not_looked_at_push_nobody_out),
+        TEST(a_number_is_not_held_up_by_a_name_of_the_same_bytes),
+        TEST(a_try_of_two_passwords_counts_as_two),
         TEST(without_a_limit_nothing_is_refused),
         TEST(without_memory_there_is_none),
     };
