@@ -147,6 +147,16 @@ static void conns_sweep(void)
     }
 }
 
+/* What is held leaves at once: a fault's end ends what it did. */
+static void conn_hurry(struct conn *c)
+{
+    for (int i = 0; i < 2; i++) {
+        for (struct chunk *k = c->ways[i].first; k != NULL; k = k->next)
+            k->due_us = 0;
+        c->ways[i].last_due_us = 0;
+    }
+}
+
 /* Write what is due; wait for what can't be written, and read on where there is room. */
 static void conn_turn(struct conn *c, uint64_t now)
 {
@@ -318,6 +328,10 @@ static void on_line(const char *line)
             l->jitter_ms = b;
             l->bytes_per_s = d;
             l->busy_until_us[0] = l->busy_until_us[1] = 0;
+            for (struct conn *c = conns; c != NULL && a == 0 && b == 0 && d == 0; c = c->next) {
+                if (c->ends[0].link == l)
+                    conn_hurry(c);
+            }
         }
     } else {
         printf("not understood: %s\n", line);
