@@ -158,7 +158,7 @@ static void rows_that_are_too_long_only_together_are_written_all_or_none(void **
     static struct db_val vals[ROWS * 2];
     struct env_answer a = { 0 };
     assert_int_equal(env_exec(env, "CREATE TABLE t (a BIGINT NOT NULL PRIMARY KEY, b MEDIUMBLOB)", NULL, 0, DB_ANY).err, BT_OK);
-    mariadb_server_sql(&server, "SET GLOBAL max_allowed_packet = 1048576");
+    mariadb_server_sql(&mariadb, "SET GLOBAL max_allowed_packet = 1048576");
     reopen(env, "store.connections=1");
     for (int i = 0; i < ROWS; i++) {
         vals[2 * i] = db_int(i < ROWS - 1 ? i : 3);
@@ -171,7 +171,7 @@ static void rows_that_are_too_long_only_together_are_written_all_or_none(void **
     a.is_done = false;
     db_insert(env->db, "INSERT INTO t (a, b) VALUES", 2, vals, ROWS - 1, env_answer_done, &a);
     env_wait(env, &a.is_done);
-    mariadb_server_sql(&server, "SET GLOBAL max_allowed_packet = 16777216");
+    mariadb_server_sql(&mariadb, "SET GLOBAL max_allowed_packet = 16777216");
     assert_int_equal(a.done.err, BT_OK);
     assert_int_equal(a.done.changed, ROWS - 1);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t WHERE LENGTH(b) = 102400"), ROWS - 1);
