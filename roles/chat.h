@@ -54,6 +54,7 @@ struct chat_op {
     bool is_listed;             /* in chat->ids */
     bool is_verified;           /* its refusal was checked against the log's end */
     bool is_unsure;             /* a write of it was sent and its outcome is not known */
+    bool is_done;               /* the store has answered for it: it stands in the log */
     uint8_t tries;              /* those that met the fence, or were not heard of; stays at its largest */
     uint64_t except_session;    /* who needs no push */
     uint64_t trace;
@@ -166,7 +167,7 @@ struct chat_door {
 
 /* What was done lately (chat_load.c). */
 struct chat_load {
-    uint64_t since_ms, done;  /* net_now_ms(), and how many ops have ended since */
+    uint64_t since_ms, done;  /* net_now_ms(), and how many ops the store has answered for since */
     bool was_idle;            /* meanwhile there was a time with nothing to do */
     double rate;              /* ops per ms; 0: not known */
 };
@@ -258,7 +259,7 @@ struct chat_op *chat_ids_find(const struct chat *chat, const struct chat_op *lik
 /* May a request of which so much of its deadline is left come in? False: what to tell its sender about when to come again. */
 bool chat_load_takes(struct chat *chat, uint32_t left_ms, uint32_t *retry_ms_out);
 uint32_t chat_load_wait_ms(struct chat *chat); /* how long it would wait */
-void chat_load_done(struct chat *chat);        /* an op has ended */
+void chat_load_end(struct chat *chat, bool is_done); /* an op has ended; is_done: the store has answered for it */
 
 /* ---- chat_conv.c ---------------------------------------------------------------------------------------------------------- */
 

@@ -130,6 +130,7 @@ void chat_committed(struct chat_conv *c, struct chat_op *op)
 {
     const struct store_message *m = &op->row;
 
+    op->is_done = true;
     c->known_ms = net_now_ms(c->chat->env.loop);
     if (m->seq > c->head_seq) {
         c->head_seq = m->seq;
@@ -190,6 +191,7 @@ static void settle(struct chat_batch *b)
                 op->is_unsure = op->look = true; /* behind rows of another: its receivers are known when those have been read */
                 chat_ops_push(&back, op);
             } else {
+                op->is_done = true;
                 chat_set_solo(chat, op->row.sender_id);
                 chat_answer_known(chat, op, at->seq, at->digest, at->sent_ms);
             }

@@ -1,7 +1,8 @@
 /*
  * roles/chat_load.c: how long a message would wait, so that the newest are refused at once rather than all answered too late.
  *
- * What is under way, but for what waits for its sender's sake, divided by how much was done lately. Where nothing is done any more
+ * What is under way, but for what waits for its sender's sake, divided by how much was done lately: what the store has answered for.
+ * What is refused costs next to nothing, and however much of it there is says nothing of how soon a message is written. Where nothing is done any more
  * (the database hangs) the estimate grows by itself, and only as much is let in as it takes to notice when it goes on.
  */
 #include "roles/chat.h"
@@ -37,9 +38,9 @@ static void look(struct chat *chat)
     l->was_idle = under_way(chat) == 0;
 }
 
-void chat_load_done(struct chat *chat)
+void chat_load_end(struct chat *chat, bool is_done)
 {
-    chat->load.done++;
+    chat->load.done += is_done;
     chat->load.was_idle |= under_way(chat) == 0;
     look(chat);
 }

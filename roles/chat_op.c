@@ -115,7 +115,7 @@ void chat_op_free(struct chat *chat, struct chat_op *op)
 {
     assert(op->call == NULL && op->twins == NULL && !op->is_listed);
     chat->nops--;
-    chat_load_done(chat);
+    chat_load_end(chat, op->is_done);
     chat->op_bytes -= op->size;
     bt_free(op->merged);
     bt_free(op);

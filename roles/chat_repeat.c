@@ -62,6 +62,7 @@ static void found(struct chat_conv *c, struct chat_op *op, struct store_message_
         found_unheard(c, op, id);
         return;
     }
+    op->is_done = true;
     chat_set_solo(c->chat, op->row.sender_id);
     chat_answer_known(c->chat, op, id.seq, id.digest, id.sent_ms);
 }

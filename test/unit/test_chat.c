@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "net/mem.h"
+#include "roles/chat.h"
 #include "rpc/status.h"
 #include "test/unit/chat_aid.h"
 
@@ -37,6 +38,7 @@ static void what_was_not_written_is_refused_and_its_seq_used_again(void **state)
 {
     static const enum bt_err refusals[] = { BT_EDOWN, BT_ETIMEOUT, BT_EFULL, BT_EBUSY };
     struct chat_aid *c = *state;
+    const struct chat_load *load = &((struct chat *)c->chat)->load;
     struct chat_answer *a;
 
     chat_aid_script(c, 4, 4);
@@ -50,10 +52,13 @@ static void what_was_not_written_is_refused_and_its_seq_used_again(void **state)
     a = chat_aid_send(c, 101, 5000);
     chat_aid_wait(c, a);
     assert_int_equal(a->status, RPC_STATUS_RESOURCE_EXHAUSTED);
+    assert_true(load->done == 0 && load->rate <= 0); /* nor does it pass for done */
     a = chat_aid_send(c, 102, 5000);
     chat_aid_wait(c, a);
     assert_int_equal(a->status, RPC_STATUS_OK);
     assert_int_equal(a->seq, 5);
+    chat_aid_turn_for(c, 20);
+    assert_true(load->done > 0 || load->rate > 0);
 }
 
 static void an_unknown_outcome_is_settled_by_writing_the_same_rows_again(void **state)

@@ -49,7 +49,7 @@ static void work(struct chat *chat, uint32_t per_ms, int spans)
     for (int n = 0; n <= spans; n++) {
         pass(chat, 210);
         for (uint32_t k = 0; k < per_ms * 210; k++)
-            chat_load_done(chat);
+            chat_load_end(chat, true);
     }
 }
 
@@ -98,6 +98,22 @@ static void while_nothing_is_done_only_a_few_come_in(void **state)
     assert_true(chat_load_takes(chat, 5000, &retry_ms));
 }
 
+/* Somebody sends where he may not: he is answered at once, and the store hangs all the same. */
+static void what_is_refused_does_not_pass_for_done(void **state)
+{
+    struct chat *chat = *state;
+    uint32_t retry_ms;
+
+    chat->nops = 2000;
+    work(chat, 10, 12);
+    for (int n = 0; n < 15; n++) {
+        pass(chat, 210);
+        for (int k = 0; k < 100000; k++)
+            chat_load_end(chat, false);
+    }
+    assert_false(chat_load_takes(chat, 5000, &retry_ms));
+}
+
 static void a_full_queue_refuses_whatever_the_rate(void **state)
 {
     struct chat *chat = *state;
@@ -116,6 +132,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_known_yet_refuses_nobody, setup, teardown),
         cmocka_unit_test_setup_teardown(who_would_wait_too_long_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(while_nothing_is_done_only_a_few_come_in, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_refused_does_not_pass_for_done, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_queue_refuses_whatever_the_rate, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
