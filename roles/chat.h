@@ -50,7 +50,7 @@ struct chat_op {
     struct rpc_call *call;      /* NULL: nobody waits for the answer any more */
     enum chat_op_kind kind;
     bool look;                  /* look into the log before writing: it may stand there already */
-    bool is_looking;            /* that look is under way, with the busy op's */
+    bool is_looking;            /* that look is under way, perhaps with the busy op's */
     bool is_listed;             /* in chat->ids */
     bool is_verified;           /* its refusal was checked against the log's end */
     bool is_unsure;             /* a write of it was sent and its outcome is not known */
@@ -120,7 +120,7 @@ struct chat_conv {
     struct chat_ops waiting;           /* came, not yet checked */
     struct chat_ops ready;             /* checked, to be written by the next batch */
     struct chat_op *busy;              /* the op that everything else here waits for: a look-up or a list under way */
-    uint32_t nlooking;                 /* waiting ops whose look-up goes along with the busy one's */
+    uint32_t nlooking;                 /* waiting ops that are being looked up: the busy one, and those that go along */
     struct net_timer retry;            /* until the busy op, whose outcome is unknown, is written again */
     struct chat_batch *batch;          /* under way, at most one */
     struct net_timer turn;             /* while it runs nothing is checked or written here: it is another node's turn */
@@ -305,7 +305,7 @@ void chat_senders_stop(struct chat *chat); /* after that */
 
 /* True: the op was answered, joined to the one under way, or is being looked up. */
 bool chat_is_repeat(struct chat_conv *c, struct chat_op *op);
-void chat_look(struct chat_conv *c, struct chat_op *op);              /* makes it busy, then answers it or has it checked again */
+void chat_look(struct chat_conv *c, struct chat_op *op);              /* makes it busy, waiting in its place; then answers it or has it checked again */
 bool chat_must_look(const struct chat *chat, const struct chat_op *op); /* unless it is known otherwise */
 
 /* Answer an op whose id stands in the log already: its seq, or ALREADY_EXISTS when it was another message. Frees it. */

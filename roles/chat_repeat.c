@@ -1,7 +1,8 @@
 /*
  * roles/chat_repeat.c: is an op a repeat? Known from the window, joined to the one that is under way, or looked for in the store.
  *
- * A conversation looks once at a time: whatever waits there and has to be looked for too goes along in the same SELECT.
+ * A conversation looks once at a time: whatever waits there and has to be looked for too goes along in the same SELECT. All of them
+ * wait in their places meanwhile, so that what one sender says keeps its order.
  */
 #include "roles/chat.h"
 
@@ -75,52 +76,43 @@ static void looked(struct chat_op *op)
     op->tries = op->tries > 0 ? op->tries : 1;
 }
 
-/* Those that went along: what stands is answered out of its turn, the others keep their places. */
-static void look_done_waiting(struct chat_conv *c, const struct db_rows *rows)
+/* What stands is answered out of its turn, and the busy op where the look failed. True: it was looked for only, and keeps its place. */
+static bool look_done_one(struct chat_conv *c, struct chat_op **at, enum bt_err err, const struct db_rows *rows)
 {
-    struct chat_op **at = &c->waiting.first;
+    struct chat_op *op = *at;
+    struct store_message_id id = err == BT_OK ? find_id(op, rows) : (struct store_message_id){ .seq = 0 };
+    bool has_failed = err != BT_OK && op == c->busy;
 
-    while (c->nlooking > 0) {
-        struct chat_op *op = *at;
-        struct store_message_id id;
-        assert(op != NULL); /* nothing leaves the list while the conversation is busy */
-        if (!op->is_looking) {
-            at = &op->next;
-            continue;
-        }
-        op->is_looking = false;
-        c->nlooking--;
-        id = rows != NULL ? find_id(op, rows) : (struct store_message_id){ .seq = 0 };
-        if (id.seq != 0) {
-            *at = op->next;
-            if (*at == NULL)
-                c->waiting.last = at;
-            found(c, op, id);
-            continue;
-        }
-        if (rows != NULL)
+    op->is_looking = false;
+    c->nlooking--;
+    if (id.seq == 0 && !has_failed) {
+        if (err == BT_OK)
             looked(op);
-        at = &op->next;
+        return true;
     }
+    *at = op->next;
+    if (*at == NULL)
+        c->waiting.last = at;
+    if (has_failed)
+        chat_op_end(c->chat, op, op->is_unsure ? BT_EUNSURE : err, NULL);
+    else
+        found(c, op, id);
+    return false;
 }
 
 static void look_done(enum bt_err err, const struct db_rows *rows, void *arg)
 {
-    struct chat_op *op = arg;
-    struct chat_conv *c = op->conv;
-    struct store_message_id id;
+    struct chat_op *busy = arg, **at;
+    struct chat_conv *c = busy->conv;
 
-    assert(c->busy == op);
+    assert(c->busy == busy);
     log_debug("conv %llu/%llu: %u repeats looked for in the store, %zu stand", (unsigned long long)c->hi, (unsigned long long)c->lo,
-              (unsigned)c->nlooking + 1, err == BT_OK ? rows->nrows : 0);
-    look_done_waiting(c, err == BT_OK ? rows : NULL);
-    if (err != BT_OK) {
-        chat_op_end(c->chat, op, op->is_unsure ? BT_EUNSURE : err, NULL);
-    } else if (id = find_id(op, rows), id.seq != 0) {
-        found(c, op, id);
-    } else {
-        looked(op);
-        chat_ops_unshift(&c->waiting, op);
+              (unsigned)c->nlooking, err == BT_OK ? rows->nrows : 0);
+    for (at = &c->waiting.first; c->nlooking > 0;) {
+        struct chat_op *op = *at;
+        assert(op != NULL); /* nothing leaves the list while the conversation is busy */
+        if (!op->is_looking || look_done_one(c, at, err, rows))
+            at = &op->next;
     }
     chat_conv_unbusy(c);
 }
@@ -138,6 +130,8 @@ void chat_look(struct chat_conv *c, struct chat_op *op)
 
     assert(c->nlooking == 0);
     c->busy = op;
+    op->is_looking = true;
+    c->nlooking++;
     ids[n++] = id_of(op);
     for (struct chat_op *w = c->waiting.first; w != NULL && n < STORE_FIND_MAX && ahead < AHEAD; w = w->next, ahead++) {
         if (w->is_unsure || !chat_must_look(c->chat, w) || chat_conv_recall(c, w->row.sender_id, w->row.client_msg_id) != NULL)
@@ -146,6 +140,7 @@ void chat_look(struct chat_conv *c, struct chat_op *op)
         c->nlooking++;
         ids[n++] = id_of(w);
     }
+    chat_ops_unshift(&c->waiting, op); /* in its place: what a batch throws back meanwhile goes before it */
     store_message_find(c->chat->env.store, ids, n, look_done, op);
 }
 

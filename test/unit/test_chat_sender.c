@@ -152,6 +152,49 @@ static void those_that_do_not_stand_are_written_in_the_order_in_which_they_came(
     assert_int_equal(seq, HEAD + 1 + OPEN_SENDS / 2 + 1);
 }
 
+/* What a batch throws back while a later message of the same sender is being looked for came before it. */
+static void what_is_thrown_back_during_a_look_goes_before_what_was_looked_for(void **state)
+{
+    struct chat_aid *c = *state;
+    const struct db_val others[] = { I(BEN), I(ANN), I(BEN), I(901), I(HEAD + 2), I(9), I(2000) };
+    struct chat_answer *first, *second, *third;
+
+    chat_aid_script(c, HEAD, HEAD + 2);
+    fake_db_rows(c->db, BY_ID, FAKE_ALWAYS, 0, 7, others);
+    fake_db_rows(c->db, BY_SEQ, FAKE_ALWAYS, 1, 7, others);
+    fake_db_done(c->db, INSERT, 1, BT_OK, 0, 1);
+    fake_db_done(c->db, INSERT, 1, BT_EEXIST, 0, 0);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    first = send_as(c, ANN, 99, 0);
+    chat_aid_wait(c, first);
+    fake_db_hold(c->db, true);
+    first = send_as(c, ANN, 100, 0);
+    chat_aid_wait_asked(c, INSERT, 2);
+    fake_db_release(c->db, 1); /* the fence: what stands there is asked for */
+    chat_aid_wait_asked(c, BY_SEQ, 1);
+    second = send_as(c, ANN, 101, RPC_FLAG_RESEND);
+    third = send_as(c, ANN, 102, 0);
+    chat_aid_wait_asked(c, BY_ID, 2);
+    fake_db_release(c->db, 2); /* the first is thrown back */
+    chat_aid_turn_for(c, 20);
+    fake_db_hold(c->db, false);
+    chat_aid_wait(c, first);
+    chat_aid_wait(c, second);
+    chat_aid_wait(c, third);
+    assert_true(first->status == RPC_STATUS_OK && second->status == RPC_STATUS_OK && third->status == RPC_STATUS_OK);
+    int64_t id = 99;
+    for (size_t i = 0, ninserts = 0; i < fake_db_ncalls(c->db); i++) {
+        const struct fake_stmt *s = fake_db_call(c->db, i)->stmts;
+        bool is_written = fake_db_call(c->db, i)->kind == FAKE_INSERT && ++ninserts > 2;
+        for (size_t r = 0; is_written && r < s->nrows; r++) {
+            const struct db_val *row = s->vals + r * (s->nvals / s->nrows);
+            assert_int_equal(row[4].i, ++id);
+            assert_int_equal(row[2].i, HEAD + 3 + id - 100);
+        }
+    }
+    assert_int_equal(id, 102);
+}
+
 static void a_look_that_fails_is_taken_for_nothing_but_that(void **state)
 {
     struct chat_aid *c = *state;
@@ -329,6 +372,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(repeats_that_wait_are_looked_for_together),
         TEST(those_that_do_not_stand_are_written_in_the_order_in_which_they_came),
+        TEST(what_is_thrown_back_during_a_look_goes_before_what_was_looked_for),
         TEST(a_look_that_fails_is_taken_for_nothing_but_that),
         TEST_SLOW(what_the_window_knows_is_not_looked_for),
         TEST_SLOW(beyond_the_limit_repeats_wait_and_then_are_refused),
