@@ -112,7 +112,7 @@ struct bt_message {
     enum bt_message_kind kind;
     uint64_t refers_to_seq;    /* BT_EDIT, BT_RECALL */
     struct bt_text content_type; /* empty: plain text */
-    struct bt_text body;       /* empty in a message that was recalled */
+    struct bt_text body;       /* this and content_type: empty in a message that was recalled */
     const struct bt_membership *membership; /* NULL unless kind is BT_MEMBERSHIP */
 };
 

@@ -16,7 +16,7 @@
 struct store;
 
 /*
- * A message as it is served: the body is empty once it was recalled; that of an edit is what the edited message says now. Body and
+ * A message as it is served: body and content type are empty once it was recalled; those of an edit are what the edited message says now. Body and
  * content type are empty where the text is from an edit after the range's left_seq.
  */
 struct store_logged {

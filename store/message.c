@@ -57,10 +57,10 @@ void store_message_add(struct db_list *list, const struct store_message *row)
 
 void store_message_add_empty(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq)
 {
-    static const char sql[] = "UPDATE message SET body = ?, digest = 0 WHERE hi = ? AND lo = ? AND seq = ? AND digest <> 0";
-    const struct db_val vals[] = { db_bytes("", 0), db_int((int64_t)hi), db_int((int64_t)lo), db_int((int64_t)seq) };
+    static const char sql[] = "UPDATE message SET body = ?, content_type = ?, digest = 0 WHERE hi = ? AND lo = ? AND seq = ? AND digest <> 0";
+    const struct db_val vals[] = { db_bytes("", 0), db_bytes("", 0), db_int((int64_t)hi), db_int((int64_t)lo), db_int((int64_t)seq) };
 
-    db_list_add(list, sql, vals, 4, 1);
+    db_list_add(list, sql, vals, 5, 1);
 }
 
 void store_message_add_replace(struct db_list *list, const struct store_message *edit)

@@ -44,7 +44,7 @@ void store_message_insert(struct store *st, const struct store_message *rows, si
 /* The same row as part of an atomic list. */
 void store_message_add(struct db_list *list, const struct store_message *row);
 
-/* Part of a recall's or an edit's list: take the body of message seq away, or replace it by the edit's. Exactly one row that has not been recalled. */
+/* Part of a recall's or an edit's list: take body and content type of message seq away, or replace them by the edit's. Exactly one row that has not been recalled. */
 void store_message_add_empty(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq);
 void store_message_add_replace(struct db_list *list, const struct store_message *edit);
 

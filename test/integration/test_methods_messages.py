@@ -177,8 +177,8 @@ def test_edit(server):
 
 def test_recall(server):
     a, b = server.users("ann", "ben")
-    seq = a.send(b.user_id, "a secret")
-    a.ok("Edit", target=b.user_id, client_msg_id=msg_id(), refers_to_seq=seq, body=b"a worse secret")
+    seq = a.send(b.user_id, "a secret", content_type="text/x-secret")
+    a.ok("Edit", target=b.user_id, client_msg_id=msg_id(), refers_to_seq=seq, content_type="text/x-worse-secret", body=b"a worse secret")
 
     def bad(status, who=a, **kw):
         who.refused(status, "Recall", **{"target": (b if who is a else a).user_id, "client_msg_id": msg_id(),

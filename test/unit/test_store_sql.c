@@ -327,6 +327,7 @@ static void talk(struct tale *t)
     store_message_add_empty(list, BOB, ALICE, 2);
     store_message_add(list, &recall);
     run_list(t, "an edit and a recall", BT_OK, list);
+    assert_int_equal(env_int(&t->env, "SELECT COUNT(*) FROM message WHERE digest = 0 AND LENGTH(content_type) + LENGTH(body) > 0"), 0);
     list = db_list_new(t->env.db);
     edit.refers_to_seq = 2;
     store_message_add_replace(list, &edit);
