@@ -70,7 +70,7 @@ struct store_group_member store_group_member_of(const struct db_rows *rows, size
 void store_group_admins(struct store *st, uint64_t group_id, db_rows_cb *cb, void *arg);
 uint64_t store_group_admin_of(const struct db_rows *rows, size_t r);
 
-/* How many are invited or ask: one row, store_group_joined_of(). Looks at no more than limit of them. */
+/* How many are invited or ask, at most limit: one row, store_group_joined_of(). Looks at the rows of members, and of those that left, too. */
 void store_group_pending(struct store *st, uint64_t group_id, size_t limit, db_rows_cb *cb, void *arg);
 
 /*
