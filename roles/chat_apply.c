@@ -41,11 +41,12 @@ static enum bt_err check_join(const struct chat_conv *c, const struct chat_op *o
     return BT_OK;
 }
 
-static enum bt_err check_leave(const struct chat_op *op, const struct subject *s, bool *is_change, const char **detail)
+/* Nobody needs an owner any more once the group is disbanded: he may go like the others. */
+static enum bt_err check_leave(const struct chat_conv *c, const struct chat_op *op, const struct subject *s, bool *is_change, const char **detail)
 {
     if (op->change.user_id != op->row.sender_id)
         return refuse(BT_EINVAL, "one leaves for oneself", detail);
-    if (s->role == STORE_OWNER)
+    if (s->role == STORE_OWNER && !c->group_disbanded)
         return refuse(BT_ESTATE, "the owner must transfer or disband the group first", detail);
     *is_change = s->role != STORE_NOBODY;
     return BT_OK;
@@ -132,7 +133,7 @@ enum bt_err chat_apply_check(struct chat_conv *c, struct chat_op *op, const stru
     case MembershipChange_JOINED:
         return check_join(c, op, actor, &s, is_change_out, detail_out);
     case MembershipChange_LEFT:
-        return check_leave(op, &s, is_change_out, detail_out);
+        return check_leave(c, op, &s, is_change_out, detail_out);
     case MembershipChange_KICKED:
         return check_kick(op, actor, &s, is_change_out, detail_out);
     case MembershipChange_MUTED:

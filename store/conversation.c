@@ -176,6 +176,8 @@ void store_conversation_add_leave(struct db_list *list, uint64_t group_id, uint6
 
     db_list_add(list, sql, vals, 4, 1);
     add_count(list, group_id, -1);
+    if (role == STORE_OWNER)
+        add_owner(list, group_id, 0);
 }
 
 void store_conversation_add_role(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t from, int32_t to)

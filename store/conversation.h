@@ -75,7 +75,7 @@ void store_conversation_add_disband(struct db_list *list, uint64_t group_id, int
 /* Make a user a member from seq on: a new row, or the row that stands there (was: as it was read). Marks start below seq; a mute outlives leaving. */
 void store_conversation_add_join(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, uint64_t seq, const struct store_member *was);
 
-/* A member with that role leaves, or is removed, by message seq. */
+/* A member with that role leaves, or is removed, by message seq. An owner (of a disbanded group) leaves it without one. */
 void store_conversation_add_leave(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, uint64_t seq);
 void store_conversation_add_role(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t from, int32_t to);
 void store_conversation_add_mute(struct db_list *list, uint64_t group_id, uint64_t user_id, int32_t role, int64_t until_ms);

@@ -301,6 +301,22 @@ def test_a_disbanded_group_takes_no_changes(server):
     assert b"keep this" in [m.body for m in b.ok("History", target=group).messages]
 
 
+def test_a_disbanded_group_is_left_by_its_owner_too(server):
+    a, b = server.users("ann", "ben")
+    group = group_of(a, b)
+    a.refused("FAILED_PRECONDITION", "LeaveGroup", target=group)
+    end = a.ok("Disband", target=group).seq
+    assert [g.disbanded for g in a.ok("MyGroups").groups] == [True]
+    assert a.ok("LeaveGroup", target=group).seq == end + 1
+    assert a.ok("LeaveGroup", target=group).seq == 0
+    assert not a.ok("MyGroups").groups
+    assert [(g.member_count, g.owner_id) for g in b.ok("MyGroups").groups] == [(1, 0)]
+    assert a.ok("History", target=group).messages[-1].seq == end + 1 # what was written while he was in stays his
+    a.refused("PERMISSION_DENIED", "Disband", target=group)
+    assert b.ok("LeaveGroup", target=group).seq == end + 2
+    assert not b.ok("MyGroups").groups
+
+
 def test_groups_have_limits(small):
     a, b, c, d = small.users("ann", "ben", "cat", "dan")
     group = group_of(a, b, c)

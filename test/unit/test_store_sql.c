@@ -293,6 +293,11 @@ static void group_ends(struct tale *t)
     list = db_list_new(t->env.db);
     store_conversation_add_disband(list, GROUP, 777);
     run_list(t, "the end", BT_OK, list);
+    list = db_list_new(t->env.db);
+    store_conversation_add_leave(list, GROUP, ALICE, STORE_OWNER, 4);
+    run_list(t, "the owner leaves", BT_OK, list);
+    assert_int_equal(env_int(&t->env, "SELECT owner_id FROM chat_group WHERE disbanded_ms = 777"), 0);
+    READ(store_group_list, ALICE, 0, 10);
     READ(store_group_list, BOB, 0, 10);
     READ(store_conversation_group, GROUP);
     READ(store_conversation_members, GROUP, 0);
