@@ -272,7 +272,7 @@ struct bt_config {
     uint32_t call_timeout_ms;     /* 0: 10000 */
     uint32_t send_timeout_ms;     /* 0: 60000. For bt_send, bt_edit, bt_recall: waiting for a connection included */
     uint32_t max_queued;          /* 0: 1024 calls under way or waiting */
-    uint32_t backoff_min_ms, backoff_max_ms; /* 0: 100, 15000 */
+    uint32_t backoff_min_ms, backoff_max_ms; /* 0: 100, 15000. Between connections; between two tries of a call at most 2000 */
     uint32_t compare_ms;          /* 0: 300000. Positions are compared when nothing came for so long, and after three times that in any case */
     bool stay;                    /* only the servers given; never those learnt */
     bool logs_out;                /* closing ends the session too: one that nobody could resume */

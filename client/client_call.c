@@ -45,8 +45,10 @@ struct client_call *client_call_new(struct bt_client *c, const struct client_ask
     call->payload = (uint8_t *)(call + 1);
     call->len = rpc_encode(method->req, ask->msg, call->payload, len);
     call->deadline_ms = net_now_ms(c->loop) + (ask->timeout_ms ? ask->timeout_ms : c->call_timeout_ms);
-    call->backoff = c->backoff;
-    client_backoff_reset(&call->backoff);
+    call->backoff = (struct client_backoff){
+        .min_ms = c->backoff.min_ms < CLIENT_AGAIN_MAX_MS ? c->backoff.min_ms : CLIENT_AGAIN_MAX_MS,
+        .max_ms = c->backoff.max_ms < CLIENT_AGAIN_MAX_MS ? c->backoff.max_ms : CLIENT_AGAIN_MAX_MS,
+    };
     call->is_internal = ask->is_internal;
     call->done = ask->done;
     call->cb = ask->cb;

@@ -47,6 +47,7 @@ enum {
     CLIENT_LEAVE_MS = 5000,           /* how long calls on a connection that is left are waited for */
     CLIENT_LAST_MS = 1000,            /* how long a closing client waits for its last answers */
     CLIENT_TRY_MS = 10000,            /* one try of a call */
+    CLIENT_AGAIN_MAX_MS = 2000,       /* at most between two tries of a call that was not done: it is soon over, and somebody waits */
     CLIENT_GAP_MS = 200,
     CLIENT_COMPARE_MS = 5 * 60 * 1000,
     CLIENT_MARK_MS = 1000,

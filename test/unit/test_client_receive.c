@@ -245,6 +245,26 @@ static void a_comparison_that_failed_is_made_again_soon(void **state)
     device_close(&d);
 }
 
+/* As a database does that is away for seconds: every device would be left without its messages for as long as connections wait. */
+static void however_patient_with_connections_a_refused_call_is_made_again_soon(void **state)
+{
+    struct device d;
+    uint64_t tried_us;
+    (void)state;
+    device_init_returning(&d, 0);
+    fake_server_write(&server, 9, false, 9, "missed", false);
+    server.refuse_pulls = 3;
+    device_open_config(&d, (struct bt_config){ .servers = &server.address, .server_count = 1, .backoff_min_ms = 15000, .backoff_max_ms = 15000 });
+    WAIT_UNTIL(server.pulls == 1);
+    for (int n = 2; n <= 4; n++) {
+        tried_us = net_clock_us();
+        WAIT_UNTIL(server.pulls == n);
+        assert_in_range((net_clock_us() - tried_us) / 1000, 0, 2000 + 500);
+    }
+    WAIT_UNTIL(d.seen == 1);
+    device_close(&d);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, device_setup, device_teardown)
@@ -261,6 +281,7 @@ int main(void)
         TEST(a_busy_device_compares_too),
         TEST(a_server_whose_answers_do_not_get_on_is_asked_more_rarely),
         TEST(a_comparison_that_failed_is_made_again_soon),
+        TEST(however_patient_with_connections_a_refused_call_is_made_again_soon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
