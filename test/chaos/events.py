@@ -5,8 +5,8 @@ import re
 
 from server import FAULTS
 
-# What a node's line tells of; a number in the line is how often. `resend` and `retry` are counted by the probes: what was not answered,
-# or by a perhaps, and what was refused with the promise that nothing was done, and sent again.
+# What a node's line tells of; a number in the line is how often. `resend` and `retry` are counted where messages are sent again: what
+# was not answered, or by a perhaps (probes), and what was refused with the promise that nothing was done (probes and raw connections).
 LINES = {
     "looked_for": r" chat: conv \d+/\d+: (\d+) repeats looked for in the store",
     "owner_change": r" chat: conv \d+/\d+: another node has written behind seq",

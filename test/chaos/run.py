@@ -208,7 +208,7 @@ class Run:
         report.violations += [f"a probe was answered {f}" for f in sorted(set(self.probes.faults))[:5]]
         report.notes += slow_ones(report.faults)
         report.median, report.rates = self.workload.median(), self.workload.per_second()
-        report.events = {**count(self.dir), "resend": self.probes.resent, "retry": self.probes.retried}
+        report.events = {**count(self.dir), "resend": self.probes.resent, "retry": self.probes.retried + self.workload.last.get("retried", 0)}
         write_json(self.dir, "events.json", report.events)
         write_json(self.dir, "plan.json", report.plan)
         self.check(report)

@@ -65,10 +65,10 @@ static void line_print(struct workload *w)
     }
     printf("{\"at_us\": %" PRIu64 ", \"phase\": \"%s\", \"done\": %s, \"acked\": %" PRIu64 ", \"not_done\": %" PRIu64
            ", \"refused\": %" PRIu64 ", \"unsure\": %" PRIu64 ", \"skipped\": %" PRIu64 ", \"open\": %" PRIu64 ", \"queued\": %" PRIu64
-           ", \"devices_ready\": %zu, \"slowest_ms\": %" PRIu64 ", \"messages\": %" PRIu64 ", \"operations\": %" PRIu64 "}\n",
+           ", \"devices_ready\": %zu, \"slowest_ms\": %" PRIu64 ", \"messages\": %" PRIu64 ", \"operations\": %" PRIu64 ", \"retried\": %" PRIu64 "}\n",
            net_clock_us(), phase_names[w->phase], w->phase_is_done ? "true" : "false", w->counts.acked, w->counts.not_done,
            w->counts.refused, w->counts.unsure, w->counts.skipped, w->counts.open, queued, ready, w->counts.slowest_us / 1000,
-           w->counts.messages, w->counts.operations);
+           w->counts.messages, w->counts.operations, w->counts.retried);
     w->counts.slowest_us = 0;
     if (fflush(stdout) != 0)
         wl_fail("standard output: %s", strerror(errno));

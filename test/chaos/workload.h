@@ -220,6 +220,7 @@ void wl_block_tick(struct workload *w, uint64_t now_us);           /* end blocks
 
 struct wl_counts {
     uint64_t acked, not_done, unsure, refused, skipped, messages, operations;
+    uint64_t retried;                /* messages of raw connections, refused with the promise that nothing was done, and sent again */
     uint64_t open;
     uint64_t slowest_us;               /* since the last line */
 };

@@ -55,6 +55,7 @@ struct message {
     struct rpc_out out[ENDS];
     uint8_t last_status;
     bool is_refused;             /* for good, by every server that answered */
+    bool was_put_off;            /* told that nothing was done, and not sent since */
     uint64_t until_us;
     enum raw_kind kind;
     size_t first;                /* the connection that begins */
@@ -253,6 +254,7 @@ static void answered(struct rpc_out *out, const struct rpc_reply *reply)
         m->last_status = status;
         m->maybe_done |= reply->came ? is_perhaps : out->was_sent;
         m->is_refused |= reply->came && !is_perhaps && !rpc_status_is_not_done(status) && status != RPC_STATUS_UNAUTHENTICATED;
+        m->was_put_off |= reply->came && rpc_status_is_not_done(status);
     }
     if (!reply->came && reply->err == BT_ETIMEOUT)
         link_drop(&m->raw->ends[out - m->out]); /* it may be dead */
@@ -270,6 +272,8 @@ static void send_over(struct message *m, size_t n)
     m->out[n] = (struct rpc_out){ .done = answered, .arg = m };
     rpc_link_request(e->link, &h, m->payload, m->len, &m->out[n]);
     m->was_sent = true;
+    m->raw->w->counts.retried += m->was_put_off;
+    m->was_put_off = false;
 }
 
 /* Again: over whatever is there. */
