@@ -187,3 +187,44 @@ int mariadb_group_teardown(void **state)
     mariadb_server_deinit(&mariadb);
     return 0;
 }
+
+/* ---- a test's own database ---- */
+
+int mariadb_setup(void **state)
+{
+    static int nth;
+    struct store_env *env = calloc(1, sizeof *env);
+    char url[128];
+    env_init(env);
+    snprintf(url, sizeof url, "store.url=mariadb://root@127.0.0.1:%d/bytetalk_%d", mariadb.port, ++nth);
+    env_set(env, url);
+    env_set(env, "store.queue=100");
+    assert_int_equal(env_open(env, STORE_MIGRATE, NULL), BT_OK);
+    assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
+    *state = env;
+    return 0;
+}
+
+int mariadb_teardown(void **state)
+{
+    struct store_env *env = *state;
+    mariadb_server_thaw(&mariadb);
+    env_deinit(env);
+    free(env);
+    return 0;
+}
+
+void mariadb_reopen(struct store_env *env, const char *assignment)
+{
+    env_close(env);
+    env_set(env, assignment);
+    assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
+}
+
+void mariadb_wait_up(struct store_env *env, bool is_up)
+{
+    uint64_t end = net_clock_us() + 10 * 1000000;
+    while (db_is_up(env->db) != is_up && net_clock_us() < end)
+        net_loop_turn(env->loop, 20);
+    assert_int_equal(db_is_up(env->db), is_up);
+}

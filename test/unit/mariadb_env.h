@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "test/unit/store_env.h"
+
 struct mariadb_server {
     char dir[64];
     int port;
@@ -34,5 +36,11 @@ void mariadb_server_sql(const struct mariadb_server *s, const char *sql);
 extern struct mariadb_server mariadb;
 int mariadb_group_setup(void **state);
 int mariadb_group_teardown(void **state);
+
+/* Fixtures of a test: a database of its own on that server, opened in a struct store_env; a server that is frozen goes on then. */
+int mariadb_setup(void **state);
+int mariadb_teardown(void **state);
+void mariadb_reopen(struct store_env *env, const char *assignment); /* with one setting changed */
+void mariadb_wait_up(struct store_env *env, bool is_up);            /* turns the loop until the database is up, or down */
 
 #endif

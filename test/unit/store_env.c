@@ -115,6 +115,11 @@ struct db_done env_list(struct store_env *env, struct db_list *list)
     return a.done;
 }
 
+uint64_t env_ms_since(uint64_t start_us)
+{
+    return (net_clock_us() - start_us) / 1000;
+}
+
 struct db_done env_exec(struct store_env *env, const char *sql, const struct db_val *params, size_t nparams, int64_t expect)
 {
     struct db_list *list = db_list_new(env->db);

@@ -29,6 +29,9 @@ const char *env_path(const struct store_env *env, const char *name);
 /* Turn the loop until *flag; fails the test after ten seconds. */
 void env_wait(struct store_env *env, const bool *flag);
 
+/* Milliseconds since net_clock_us() said start_us. */
+uint64_t env_ms_since(uint64_t start_us);
+
 /* Run one write, or one query whose first row's first column is an integer (-1: no row). */
 struct db_done env_exec(struct store_env *env, const char *sql, const struct db_val *params, size_t nparams, int64_t expect);
 struct db_done env_list(struct store_env *env, struct db_list *list);

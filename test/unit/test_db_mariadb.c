@@ -1,6 +1,6 @@
 /*
- * test/unit/test_db_mariadb.c: the MariaDB backend on a real server: what all backends keep to, locks, lost connections,
- * a server that dies or freezes, the queue and the pool. The choice among hosts and the start: test_mariadb_hosts.c.
+ * test/unit/test_db_mariadb.c: the MariaDB backend on a real server: what all backends keep to, statements, locks, the queue and
+ * the pool, speed. Lost connections: test_mariadb_lost.c. The choice among hosts and the start: test_mariadb_hosts.c.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -18,65 +18,19 @@
 #include "test/unit/mariadb_env.h"
 #include "test/unit/store_env.h"
 
-/* Every test has a database of its own. */
-static int setup(void **state)
-{
-    static int nth;
-    struct store_env *env = calloc(1, sizeof *env);
-    char url[128];
-    env_init(env);
-    snprintf(url, sizeof url, "store.url=mariadb://root@127.0.0.1:%d/bytetalk_%d", mariadb.port, ++nth);
-    env_set(env, url);
-    env_set(env, "store.queue=100");
-    assert_int_equal(env_open(env, STORE_MIGRATE, NULL), BT_OK);
-    assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
-    *state = env;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct store_env *env = *state;
-    mariadb_server_thaw(&mariadb);
-    env_deinit(env);
-    free(env);
-    return 0;
-}
-
-static void reopen(struct store_env *env, const char *assignment)
-{
-    env_close(env);
-    env_set(env, assignment);
-    assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
-}
-
-/* Turn the loop until the database is up, or down. */
-static void wait_up(struct store_env *env, bool is_up)
-{
-    uint64_t end = net_clock_us() + 10 * 1000000;
-    while (db_is_up(env->db) != is_up && net_clock_us() < end)
-        net_loop_turn(env->loop, 20);
-    assert_int_equal(db_is_up(env->db), is_up);
-}
-
-static uint64_t ms_since(uint64_t start_us)
-{
-    return (net_clock_us() - start_us) / 1000;
-}
-
 /* ---- statements -------------------------------------------------------------------------------------------------------- */
 
 static void a_query_that_runs_too_long_is_broken_off(void **state)
 {
     struct store_env *env = *state;
     struct env_answer a = { 0 };
-    reopen(env, "store.timeout_ms=200");
+    mariadb_reopen(env, "store.timeout_ms=200");
     assert_int_equal(env_int(env, "SELECT 1"), 1);
     uint64_t generation = db_generation(env->db), start = net_clock_us();
     db_query(env->db, "SELECT COUNT(*) FROM seq_1_to_100000000000 WHERE seq % 7 = 3", NULL, 0, env_answer_rows, &a);
     env_wait(env, &a.is_done);
     assert_int_equal(a.done.err, BT_ETIMEOUT);
-    assert_in_range(ms_since(start), 150, 2000);
+    assert_in_range(env_ms_since(start), 150, 2000);
     assert_int_equal(env_int(env, "SELECT 2"), 2);
     assert_int_equal(db_generation(env->db), generation); /* by the server, so the connection is kept */
 }
@@ -159,7 +113,7 @@ static void rows_that_are_too_long_only_together_are_written_all_or_none(void **
     struct env_answer a = { 0 };
     assert_int_equal(env_exec(env, "CREATE TABLE t (a BIGINT NOT NULL PRIMARY KEY, b MEDIUMBLOB)", NULL, 0, DB_ANY).err, BT_OK);
     mariadb_server_sql(&mariadb, "SET GLOBAL max_allowed_packet = 1048576");
-    reopen(env, "store.connections=1");
+    mariadb_reopen(env, "store.connections=1");
     for (int i = 0; i < ROWS; i++) {
         vals[2 * i] = db_int(i < ROWS - 1 ? i : 3);
         vals[2 * i + 1] = db_bytes(body, LONG);
@@ -228,12 +182,12 @@ static void a_lock_that_is_not_got_in_time_is_asked_for_again(void **state)
     db_list_add(list, UPDATE_ROW, db_case_row("a", 0), 1, 1);
     db_list_add(list, "DO SLEEP(2.5)", NULL, 0, DB_ANY);
     db_list_run(env->db, list, env_answer_done, &holder);
-    for (uint64_t start = net_clock_us(); ms_since(start) < 200;)
+    for (uint64_t start = net_clock_us(); env_ms_since(start) < 200;)
         net_loop_turn(env->loop, 20);
     uint64_t start = net_clock_us();
     db_exec(env->db, UPDATE_ROW, db_case_row("a", 0), 1, 1, env_answer_done, &waiter);
     env_wait(env, &waiter.is_done);
-    assert_in_range(ms_since(start), 2000, 4000);
+    assert_in_range(env_ms_since(start), 2000, 4000);
     assert_true(holder.is_done);
     assert_int_equal(holder.done.err, BT_OK);
     assert_int_equal(waiter.done.err, BT_OK);
@@ -254,7 +208,7 @@ static void stop_inside_a_write(const char *url)
     db_list_add(list, "DO SLEEP(0.3)", NULL, 0, DB_ANY);
     db_list_add(list, UPDATE_ROW, db_case_row("b", 0), 1, 1);
     db_list_run(env.db, list, env_answer_done, &a);
-    for (uint64_t start = net_clock_us(); ms_since(start) < 200;)
+    for (uint64_t start = net_clock_us(); env_ms_since(start) < 200;)
         net_loop_turn(env.loop, 10);
     raise(SIGSTOP);
     _exit(0);
@@ -275,7 +229,7 @@ static void a_node_stopped_inside_a_write_holds_others_up_briefly(void **state)
     assert_true(WIFSTOPPED(status));
     uint64_t start = net_clock_us();
     assert_int_equal(env_exec(env, UPDATE_ROW, db_case_row("a", 0), 1, 1).err, BT_OK);
-    uint64_t ms = ms_since(start);
+    uint64_t ms = env_ms_since(start);
     kill(other, SIGKILL);
     waitpid(other, &status, 0);
     assert_in_range(ms, 1000, 3000);
@@ -289,7 +243,7 @@ static void many_calls_share_few_connections(void **state)
 {
     struct store_env *env = *state;
     struct env_answer a[60] = { 0 };
-    reopen(env, "store.connections=3");
+    mariadb_reopen(env, "store.connections=3");
     for (int i = 0; i < 60; i++)
         db_exec(env->db, "DO SLEEP(0.005)", NULL, 0, DB_ANY, env_answer_done, &a[i]);
     /* three, and the one that watches */
@@ -307,7 +261,7 @@ static void what_waits_too_long_for_a_connection_is_not_begun(void **state)
     struct env_answer a[3] = { 0 };
     env_close(env);
     env_set(env, "store.connections=1");
-    reopen(env, "store.timeout_ms=400");
+    mariadb_reopen(env, "store.timeout_ms=400");
     assert_int_equal(env_int(env, "SELECT 1"), 1);
     for (int i = 0; i < 2; i++)
         db_exec(env->db, "DO SLEEP(0.3)", NULL, 0, DB_ANY, env_answer_done, &a[i]);
@@ -317,208 +271,6 @@ static void what_waits_too_long_for_a_connection_is_not_begun(void **state)
     assert_int_equal(a[1].done.err, BT_OK);
     assert_int_equal(a[2].done.err, BT_ETIMEOUT);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM id_range"), 0);
-}
-
-/* ---- lost connections ---------------------------------------------------------------------------------------------------- */
-
-/* End our connections to the server, but not that of the command line client that does it. only: one more condition. */
-static void kill_connections(const char *only)
-{
-    char sql[400];
-    snprintf(sql, sizeof sql,
-             "BEGIN NOT ATOMIC FOR c IN (SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND db LIKE 'bytetalk%%' %s)"
-             " DO KILL c.id; END FOR; END", only);
-    mariadb_server_sql(&mariadb, sql);
-}
-
-static void connections_that_the_server_ended_are_made_again_unseen(void **state)
-{
-    struct store_env *env = *state;
-    assert_int_equal(env_exec(env, DB_CASE_INSERT, db_case_row("a", 1), 2, 1).err, BT_OK);
-    uint64_t generation = db_generation(env->db);
-    kill_connections("");
-    assert_int_equal(env_exec(env, DB_CASE_INSERT, db_case_row("b", 1), 2, 1).err, BT_OK);
-    assert_int_equal(env_int(env, "SELECT COUNT(*) FROM id_range"), 2);
-    assert_int_equal(db_generation(env->db), generation + 1);
-}
-
-static void a_list_whose_connection_is_lost_before_its_commit_is_begun_again(void **state)
-{
-    struct store_env *env = *state;
-    struct env_answer a = { 0 };
-    struct db_list *list = db_list_new(env->db);
-    db_list_add(list, DB_CASE_INSERT, db_case_row("a", 1), 2, 1);
-    db_list_add(list, "DO SLEEP(0.7)", NULL, 0, DB_ANY);
-    db_list_run(env->db, list, env_answer_done, &a);
-    for (uint64_t start = net_clock_us(); ms_since(start) < 200;)
-        net_loop_turn(env->loop, 20);
-    kill_connections("AND info LIKE 'DO SLEEP%'");
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_OK);
-    assert_int_equal(a.calls, 1);
-    assert_int_equal(env_int(env, "SELECT COUNT(*) FROM id_range"), 1);
-}
-
-static void a_write_whose_connection_is_lost_may_stand_or_not(void **state)
-{
-    struct store_env *env = *state;
-    struct env_answer a = { 0 }, b = { 0 };
-    db_exec(env->db, "INSERT INTO id_range (name, next_id) SELECT 'a', SLEEP(3)", NULL, 0, DB_ANY, env_answer_done, &a);
-    db_query(env->db, "SELECT SLEEP(0.5)", NULL, 0, env_answer_rows, &b);
-    for (uint64_t start = net_clock_us(); ms_since(start) < 200;)
-        net_loop_turn(env->loop, 20);
-    kill_connections("AND info LIKE '%SLEEP%'");
-    env_wait(env, &a.is_done);
-    env_wait(env, &b.is_done);
-    assert_int_equal(a.done.err, BT_EUNSURE);
-    assert_int_equal(b.done.err, BT_OK); /* a query is simply asked again */
-}
-
-/* Rows that were said to be written, and those said not to be, after the server was killed among commits. */
-static void a_server_killed_among_commits_keeps_what_was_acknowledged(void **state)
-{
-    struct store_env *env = *state;
-    enum { N = 2000, WINDOW = 32 };
-    static struct env_answer a[N];
-    int unsure = 0, refused = 0, written = 0;
-    memset(a, 0, sizeof a);
-    assert_int_equal(env_exec(env, "CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY)", NULL, 0, DB_ANY).err, BT_OK);
-    uint64_t generation = db_generation(env->db);
-    for (int i = 0; i < N; i++) {
-        if (i >= WINDOW)
-            env_wait(env, &a[i - WINDOW].is_done);
-        if (i == N / 4) /* under way at the end, and commits itself */
-            db_exec(env->db, "INSERT INTO t SELECT 1000000 + SLEEP(5)", NULL, 0, DB_ANY, env_answer_done, &a[i]);
-        else
-            db_exec(env->db, "INSERT INTO t (id) VALUES (?)", (struct db_val[]){ db_int(i) }, 1, 1, env_answer_done, &a[i]);
-        if (i == N / 4 + WINDOW - 2)
-            mariadb_server_kill(&mariadb);
-        if (i == N / 2) {
-            wait_up(env, false);
-            mariadb_server_start(&mariadb, NULL);
-            wait_up(env, true);
-        }
-    }
-    for (int i = 0; i < N; i++)
-        env_wait(env, &a[i].is_done);
-    assert_int_equal(a[N / 4].done.err, BT_EUNSURE);
-    for (int i = 0; i < N; i++) {
-        char sql[64];
-        assert_int_equal(a[i].calls, 1);
-        unsure += a[i].done.err == BT_EUNSURE;
-        refused += a[i].done.err == BT_EDOWN;
-        written += a[i].done.err == BT_OK;
-        if (i == N / 4 || a[i].done.err == BT_EUNSURE)
-            continue;
-        assert_true(a[i].done.err == BT_OK || a[i].done.err == BT_EDOWN);
-        snprintf(sql, sizeof sql, "SELECT COUNT(*) FROM t WHERE id = %d", i);
-        if (i % 7 == 0 || a[i].done.err != BT_OK) /* not every one: each is another statement */
-            assert_int_equal(env_int(env, sql), a[i].done.err == BT_OK);
-    }
-    assert_true(written > N / 2);
-    assert_true(env_int(env, "SELECT COUNT(*) FROM t") >= written);
-    assert_int_equal(db_generation(env->db), generation + 1);
-    print_message("killed among commits: %d written, %d unsure, %d refused\n", written, unsure, refused);
-}
-
-static void a_frozen_server_is_given_up_and_used_again_when_it_answers(void **state)
-{
-    struct store_env *env = *state;
-    struct env_answer write = { 0 }, read = { 0 }, late = { 0 };
-    reopen(env, "store.timeout_ms=1000");
-    assert_int_equal(env_exec(env, DB_CASE_INSERT, db_case_row("a", 1), 2, 1).err, BT_OK);
-    uint64_t generation = db_generation(env->db), start = net_clock_us();
-    mariadb_server_freeze(&mariadb);
-    db_exec(env->db, DB_CASE_INSERT, db_case_row("b", 1), 2, 1, env_answer_done, &write);
-    env_wait(env, &write.is_done);
-    assert_int_equal(write.done.err, BT_EUNSURE);
-    assert_in_range(ms_since(start), 900, 1500);
-    db_query(env->db, "SELECT 1", NULL, 0, env_answer_rows, &read);
-    env_wait(env, &read.is_done);
-    assert_int_equal(read.done.err, BT_ETIMEOUT);
-    wait_up(env, false);
-    while (late.done.err != BT_EDOWN && ms_since(start) < 9000) {
-        memset(&late, 0, sizeof late);
-        db_query(env->db, "SELECT 1", NULL, 0, env_answer_rows, &late);
-        env_wait(env, &late.is_done);
-    }
-    start = net_clock_us();
-    memset(&late, 0, sizeof late);
-    db_query(env->db, "SELECT 1", NULL, 0, env_answer_rows, &late);
-    env_wait(env, &late.is_done);
-    assert_int_equal(late.done.err, BT_EDOWN);
-    assert_true(ms_since(start) < 100);
-    mariadb_server_thaw(&mariadb);
-    wait_up(env, true);
-    assert_true(db_generation(env->db) > generation);
-    int64_t rows = env_int(env, "SELECT COUNT(*) FROM id_range");
-    assert_true(rows == 1 || rows == 2);
-    /* Writing the same again settles it. */
-    enum bt_err again = env_exec(env, DB_CASE_INSERT, db_case_row("b", 1), 2, 1).err;
-    assert_true(again == BT_OK || again == BT_EEXIST);
-    assert_int_equal(env_int(env, "SELECT COUNT(*) FROM id_range"), 2);
-}
-
-static void a_stopped_server_is_waited_for_briefly_and_then_refused_at_once(void **state)
-{
-    struct store_env *env = *state;
-    struct env_answer a = { 0 }, b = { 0 }, c = { 0 };
-    assert_int_equal(env_int(env, "SELECT 1"), 1);
-    mariadb_server_stop(&mariadb);
-    wait_up(env, false);
-    uint64_t start = net_clock_us();
-    db_exec(env->db, DB_CASE_INSERT, db_case_row("a", 1), 2, 1, env_answer_done, &a);
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_EDOWN);
-    assert_in_range(ms_since(start), 1000, 3000);
-    start = net_clock_us();
-    db_exec(env->db, DB_CASE_INSERT, db_case_row("a", 1), 2, 1, env_answer_done, &b);
-    env_wait(env, &b.is_done);
-    assert_int_equal(b.done.err, BT_EDOWN);
-    assert_true(ms_since(start) < 100);
-    mariadb_server_start(&mariadb, NULL);
-    start = net_clock_us();
-    wait_up(env, true);
-    assert_true(ms_since(start) < 2000);
-    db_exec(env->db, DB_CASE_INSERT, db_case_row("a", 1), 2, 1, env_answer_done, &c);
-    env_wait(env, &c.is_done);
-    assert_int_equal(c.done.err, BT_OK);
-}
-
-static void a_restart_within_the_grace_is_only_a_delay(void **state)
-{
-    struct store_env *env = *state;
-    struct env_answer a = { 0 };
-    assert_int_equal(env_int(env, "SELECT 1"), 1);
-    mariadb_server_stop(&mariadb);
-    wait_up(env, false);
-    db_exec(env->db, DB_CASE_INSERT, db_case_row("a", 1), 2, 1, env_answer_done, &a);
-    mariadb_server_start(&mariadb, NULL);
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_OK);
-}
-
-static void set_flag(void *arg)
-{
-    *(bool *)arg = true;
-}
-
-static void closing_while_the_server_is_away_answers_all(void **state)
-{
-    struct store_env *env = *state;
-    struct env_answer a[10] = { 0 };
-    bool closed = false;
-    assert_int_equal(env_int(env, "SELECT 1"), 1);
-    mariadb_server_stop(&mariadb);
-    wait_up(env, false);
-    for (int i = 0; i < 10; i++)
-        db_exec(env->db, DB_CASE_INSERT, db_case_row("a", i), 2, 1, env_answer_done, &a[i]);
-    store_close(env->store, set_flag, &closed);
-    env->store = NULL;
-    env_wait(env, &closed);
-    for (int i = 0; i < 10; i++)
-        assert_int_equal(a[i].done.err, BT_EDOWN);
-    mariadb_server_start(&mariadb, NULL);
 }
 
 /* ---- speed --------------------------------------------------------------------------------------------------------------- */
@@ -563,7 +315,7 @@ static void inserts_are_fast(void **state)
 {
     struct store_env *env = *state;
     env_set(env, "store.queue=100000");
-    reopen(env, "store.timeout_ms=10000");
+    mariadb_reopen(env, "store.timeout_ms=10000");
     rows_per_s(env, 100, 1, 8);
     double one = rows_per_s(env, 1000, 1, 1), eight = rows_per_s(env, 4000, 1, 8);
     double some = rows_per_s(env, 200, 50, 1), many = rows_per_s(env, 60, 500, 1), many_4 = rows_per_s(env, 120, 500, 4);
@@ -574,28 +326,20 @@ static void inserts_are_fast(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        DB_CASES(setup, teardown),
-        cmocka_unit_test_setup_teardown(a_query_that_runs_too_long_is_broken_off, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_query_that_writes_is_refused_and_so_is_a_write_that_reads, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_column_of_numbers_bytes_and_nulls_is_inserted_as_it_is, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_duplicate_in_the_last_of_many_rows_leaves_none, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_statement_longer_than_the_server_takes_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(rows_that_are_too_long_only_together_are_written_all_or_none, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_clock_is_the_servers_and_does_not_go_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(lists_that_deadlock_are_all_done_in_the_end, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_lock_that_is_not_got_in_time_is_asked_for_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_node_stopped_inside_a_write_holds_others_up_briefly, setup, teardown),
-        cmocka_unit_test_setup_teardown(many_calls_share_few_connections, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_waits_too_long_for_a_connection_is_not_begun, setup, teardown),
-        cmocka_unit_test_setup_teardown(connections_that_the_server_ended_are_made_again_unseen, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_list_whose_connection_is_lost_before_its_commit_is_begun_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_write_whose_connection_is_lost_may_stand_or_not, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_server_killed_among_commits_keeps_what_was_acknowledged, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_frozen_server_is_given_up_and_used_again_when_it_answers, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stopped_server_is_waited_for_briefly_and_then_refused_at_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_restart_within_the_grace_is_only_a_delay, setup, teardown),
-        cmocka_unit_test_setup_teardown(closing_while_the_server_is_away_answers_all, setup, teardown),
-        cmocka_unit_test_setup_teardown(inserts_are_fast, setup, teardown),
+        DB_CASES(mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(a_query_that_runs_too_long_is_broken_off, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(a_query_that_writes_is_refused_and_so_is_a_write_that_reads, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(a_column_of_numbers_bytes_and_nulls_is_inserted_as_it_is, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(a_duplicate_in_the_last_of_many_rows_leaves_none, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(a_statement_longer_than_the_server_takes_is_refused, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(rows_that_are_too_long_only_together_are_written_all_or_none, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(the_clock_is_the_servers_and_does_not_go_back, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(lists_that_deadlock_are_all_done_in_the_end, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(a_lock_that_is_not_got_in_time_is_asked_for_again, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(a_node_stopped_inside_a_write_holds_others_up_briefly, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(many_calls_share_few_connections, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(what_waits_too_long_for_a_connection_is_not_begun, mariadb_setup, mariadb_teardown),
+        cmocka_unit_test_setup_teardown(inserts_are_fast, mariadb_setup, mariadb_teardown),
     };
     return cmocka_run_group_tests(tests, mariadb_group_setup, mariadb_group_teardown);
 }
