@@ -208,7 +208,7 @@ void wl_list_rows(struct workload *w, struct wl_device *d, uint64_t op, const st
 void wl_group_create(struct wl_device *d, struct wl_chat *chat, void (*then)(void *, bool), void *arg);
 void wl_group_join(struct wl_device *d, struct wl_chat *chat, void (*then)(void *, bool), void *arg);
 void wl_group_invite(struct wl_device *d, struct wl_chat *chat, struct wl_user *user, void (*then)(void *, bool), void *arg);
-void wl_group_forget(struct workload *w, const struct wl_chat *chat);
+void wl_group_forget(struct workload *w, struct wl_chat *chat);
 void wl_group_step(struct workload *w, const uint64_t random[4]);  /* one operation of some kind, kinds taking turns */
 
 void wl_friend_do(struct wl_device *d, enum bt_friend_action action, struct wl_user *user);

@@ -19,8 +19,8 @@ static uint64_t target_of(const struct wl_chat *chat)
     return BT_GROUP | chat->hi;
 }
 
-/* Nothing more is done in it; it stays where its messages are looked up. */
-void wl_group_forget(struct workload *w, const struct wl_chat *chat)
+/* Nothing more is done in it; it stays where its messages are looked up, unless nobody can have written to it. */
+void wl_group_forget(struct workload *w, struct wl_chat *chat)
 {
     size_t kept = 0;
     if (chat->is_lasting)
@@ -29,6 +29,10 @@ void wl_group_forget(struct workload *w, const struct wl_chat *chat)
         if (w->groups[n] != chat)
             w->groups[kept++] = w->groups[n];
     w->group_count = kept;
+    if (!chat->hi) {
+        bt_free(chat->members);
+        bt_free(chat);
+    }
 }
 
 /* ---- used by SETUP too ---- */
@@ -36,17 +40,19 @@ void wl_group_forget(struct workload *w, const struct wl_chat *chat)
 static void created(const struct bt_result *r, const struct bt_group *group, void *arg)
 {
     struct wl_op *op = arg;
+    struct workload *w = op->w;
+    struct wl_chat *chat = op->chat;
     struct wl_made made = { 0 };
-    if (!group)
-        wl_group_forget(op->w, op->chat);
-    if (group && !op->chat->hi) {
-        wl_chat_key(op->w, op->chat, group->group_id, 0);
-        made.target = target_of(op->chat);
-        struct wl_member *m = wl_chat_member(op->chat, op->device->user);
+    if (group && !chat->hi) {
+        wl_chat_key(w, chat, group->group_id, 0);
+        made.target = target_of(chat);
+        struct wl_member *m = wl_chat_member(chat, op->device->user);
         if (m)
             m->role = BT_OWNER;
     }
     wl_op_end(op, r, &made);
+    if (!group)
+        wl_group_forget(w, chat);
 }
 
 void wl_group_create(struct wl_device *d, struct wl_chat *chat, void (*then)(void *, bool), void *arg)
@@ -57,8 +63,9 @@ void wl_group_create(struct wl_device *d, struct wl_chat *chat, void (*then)(voi
     op->arg = arg;
     snprintf(name, sizeof name, "group %llu", (unsigned long long)op->number);
     if (!bt_group_create(d->client, name, "", chat->join_mode, created, op)) {
-        wl_group_forget(d->w, chat);
+        struct workload *w = d->w;
         wl_op_refused(op);
+        wl_group_forget(w, chat);
     }
 }
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "net/mem.h"
 #include "test/chaos/workload.h"
 
 enum { GROUP_LARGE = 200, GROUP_MIDDLE = 50, MIDDLE_COUNT = 3, SMALL_LEAST = 5, SMALL_MOST = 20, SMALL_COUNT = 15, SMALL_QUIET = 3 };
@@ -114,6 +115,7 @@ struct wl_chat *wl_chat_new_group(struct workload *w)
         struct wl_chat **groups = wl_alloc(cap, sizeof *groups);
         for (size_t n = 0; n < w->group_count; n++)
             groups[n] = w->groups[n];
+        bt_free(w->groups);
         w->groups = groups;
         w->group_cap = cap;
     }
