@@ -2,7 +2,7 @@
  * client/bench_load.c: closed loops: so many messages are always under way; who hears that one arrived sends the next.
  *
  * In pairs each client keeps a window of its own, and its answers let it send; with the router, which answers nothing, a
- * message that comes in lets its receiver send one back. In a group one member sends, and a message is done when it was
+ * message that arrives lets its sender send the next. In a group one member sends, and a message is done when it was
  * answered and has reached everybody.
  */
 #include <stdlib.h>
@@ -31,6 +31,12 @@ static void pair_replied(struct bench_run *run, struct bench_peer *p, uint8_t st
         send_pair(run, p);
     else
         bench_later_add(&l->later, run, p, payload, len);
+}
+
+/* With the router, which answers nothing: it has arrived, so its sender may send the next. */
+static void pair_arrived(struct bench_run *run, struct bench_peer *p)
+{
+    send_pair(run, &run->peers[p->conn.index ^ 1]);
 }
 
 static void pair_start(struct bench_run *run)
@@ -131,7 +137,7 @@ bool bench_load_pairs(struct bench_run *run)
     struct load l = { .window = run->result->window, .receivers = 1 };
     run->replied = pair_replied;
     if (!run->target->wire->has_replies)
-        run->delivered = send_pair;
+        run->delivered = pair_arrived;
     return bench_run_begin(run, run->result->clients) && drive(run, &l, pair_start);
 }
 
