@@ -1,0 +1,67 @@
+/* test/unit/proxy_env.h: a proxy with clients, beside a user role that lets everybody in and a presence that the test answers for. */
+#ifndef BT_TEST_PROXY_ENV_H
+#define BT_TEST_PROXY_ENV_H
+
+#include "roles/role.h"
+#include "rpc/link.h"
+#include "rpc/rpc.h"
+#include "store/presence.h"
+#include "test/unit/store_env.h"
+
+enum { PROXY_ENV_USER = 10, PROXY_ENV_KEPT_MAX = 16 };
+
+/* A presence_set() that waits for its answer. */
+struct proxy_kept {
+    presence_done_cb *cb;
+    void *arg;
+};
+
+struct proxy_env {
+    struct store_env base;
+    struct presence presence;
+    struct proxy_kept kept[PROXY_ENV_KEPT_MAX];
+    size_t nkept, nsets_here, nsets_gone;
+    bool is_asked;  /* presence, for an answer */
+    size_t nlogins; /* the first is PROXY_ENV_USER's in session 1, each next one the next user's in the next session */
+    bool has_ended; /* session 1, as the user role tells */
+    struct rpc *rpc;
+    void *proxy;
+};
+
+/* A client's connection; stays where it is until is_closed. */
+struct proxy_client {
+    struct rpc_link *link;
+    bool is_closed;
+    int resyncs, ends; /* events that came */
+};
+
+struct proxy_answer {
+    struct rpc_out out;
+    bool is_there;
+    uint8_t status; /* enum rpc_status */
+};
+
+/* env is zeroed memory. Logs nothing from here on. Asserts that all goes well. */
+void proxy_env_init(struct proxy_env *env);
+void proxy_env_deinit(struct proxy_env *env); /* the clients have gone; logs again */
+
+/* Answer what presence has been asked; what is asked meanwhile waits for the next time. */
+void proxy_env_answer(struct proxy_env *env, enum bt_err err);
+
+/*
+ * Turn the loop a little and answer for presence that all went well; the same until *flag, for at most 20 seconds.
+ * env_wait() on base waits while presence keeps silent.
+ */
+void proxy_env_turn(struct proxy_env *env);
+void proxy_env_wait(struct proxy_env *env, const bool *flag);
+
+/* Connect, and say Hello. */
+void proxy_client_come(struct proxy_env *env, struct proxy_client *c);
+
+/* Call a method of whose request the fakes read nothing. Before it is answered, answer->out may be cancelled. */
+void proxy_client_ask(struct proxy_client *c, struct proxy_answer *answer, uint16_t method, uint32_t timeout_ms);
+
+/* For what tells its end by such a callback. */
+void proxy_env_set_flag(void *is_done);
+
+#endif
