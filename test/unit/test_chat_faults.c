@@ -353,6 +353,25 @@ static void pushes_that_a_full_queue_refuses_are_told_as_lost(void **state)
     assert_in_range(c->npushed, 1, N - 1);
 }
 
+/* A new node that had a push to send while one allocation failed: the one after the next n. */
+static struct chat_aid *push_without_memory(long n)
+{
+    void *made;
+    assert_int_equal(chat_aid_setup(&made), 0);
+    struct chat_aid *c = made;
+    chat_aid_script(c, 4, 4);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    hold_presence(c);
+    wait_ok(c, chat_aid_send(c, 100, 5000));
+    wait_held(c);
+    release_presence(c);
+    bt_mem_fail_after(n);
+    for (int i = 0; i < 4; i++)
+        net_loop_turn(c->loop, 0);
+    bt_mem_fail_after(-1);
+    return c;
+}
+
 /* Each try is a node of its own, so that all of them wait for the same second. */
 static void pushes_that_no_memory_is_left_for_are_told_as_lost(void **state)
 {
@@ -361,21 +380,8 @@ static void pushes_that_no_memory_is_left_for_are_told_as_lost(void **state)
     size_t nlosses = 0;
 
     (void)state;
-    for (long n = 0; n < N; n++) {
-        void *made;
-        assert_int_equal(chat_aid_setup(&made), 0);
-        struct chat_aid *c = nodes[n] = made;
-        chat_aid_script(c, 4, 4);
-        fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
-        hold_presence(c);
-        wait_ok(c, chat_aid_send(c, 100, 5000));
-        wait_held(c);
-        release_presence(c);
-        bt_mem_fail_after(n);
-        for (int i = 0; i < 4; i++)
-            net_loop_turn(c->loop, 0);
-        bt_mem_fail_after(-1);
-    }
+    for (long n = 0; n < N; n++)
+        nodes[n] = push_without_memory(n);
     for (size_t n = 0; n < N; n++) {
         struct chat_aid *c = nodes[n];
         chat_aid_turn_for(c, 10);
@@ -393,19 +399,8 @@ static void a_push_that_no_memory_is_left_for_takes_no_later_ones_with_it(void *
 {
     (void)state;
     for (long n = 0; n < 12; n++) {
-        void *made;
-        assert_int_equal(chat_aid_setup(&made), 0);
-        struct chat_aid *c = made;
-        chat_aid_script(c, 4, 4);
-        fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
-        hold_presence(c);
-        wait_ok(c, chat_aid_send(c, 100, 5000));
-        wait_held(c);
-        release_presence(c);
-        bt_mem_fail_after(n);
-        for (int i = 0; i < 4; i++)
-            net_loop_turn(c->loop, 0);
-        bt_mem_fail_after(-1);
+        struct chat_aid *c = push_without_memory(n);
+        void *made = c;
         chat_aid_turn_for(c, 10);
         size_t before = c->npushed;
         wait_ok(c, chat_aid_send(c, 101, 5000));
