@@ -94,16 +94,22 @@ static void a_gap_is_given_200_ms_before_it_is_fetched(void **state)
     device_close(&d);
 }
 
+/* Open a device that has seen nothing of 50 messages, of which other devices have received those up to delivered_seq. */
+static void open_new_to_50_messages(struct device *d, uint64_t delivered_seq)
+{
+    device_init_logged_in(d);
+    for (int n = 0; n < 50; n++)
+        fake_server_write(&server, 9, false, 9, "old", false);
+    server.delivered_seq = delivered_seq;
+    device_open(d);
+    WAIT_UNTIL(d->synced == 1);
+}
+
 static void a_device_new_to_the_account_gets_the_newest_few(void **state)
 {
     struct device d;
     (void)state;
-    device_init_logged_in(&d);
-    for (int n = 0; n < 50; n++)
-        fake_server_write(&server, 9, false, 9, "old", false);
-    server.delivered_seq = 50;
-    device_open(&d); /* backfill 10 */
-    WAIT_UNTIL(d.synced == 1);
+    open_new_to_50_messages(&d, 50); /* backfill 10 */
     assert_int_equal(d.conversations, 1);
     assert_in_order(&d, 9, 41, 50);
     assert_true(d.is_synced_before);
@@ -120,12 +126,7 @@ static void a_device_new_to_the_account_gets_what_no_device_has_received(void **
 {
     struct device d;
     (void)state;
-    device_init_logged_in(&d);
-    for (int n = 0; n < 50; n++)
-        fake_server_write(&server, 9, false, 9, "old", false);
-    server.delivered_seq = 20;
-    device_open(&d);
-    WAIT_UNTIL(d.synced == 1);
+    open_new_to_50_messages(&d, 20);
     assert_in_order(&d, 9, 21, 50);
     device_close(&d);
 }
