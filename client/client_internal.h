@@ -43,11 +43,13 @@ enum {
     CLIENT_PING_ANSWER_MS = 10000,
     CLIENT_PULL_MIN_MS = 250,         /* before positions are compared again after that failed; grows up to the next */
     CLIENT_PULL_MAX_MS = 2000,
-    CLIENT_STABLE_MS = 5000,          /* a connection that stood so long, and longer than the longest wait, starts the backoff anew */
+    CLIENT_STABLE_MS = 5000,          /* a connection that stood so long, and longer
+                                       * than the longest wait, starts the backoff anew */
     CLIENT_LEAVE_MS = 5000,           /* how long calls on a connection that is left are waited for */
     CLIENT_LAST_MS = 1000,            /* how long a closing client waits for its last answers */
     CLIENT_TRY_MS = 10000,            /* one try of a call */
-    CLIENT_AGAIN_MAX_MS = 2000,       /* at most between two tries of a call that was not done: it is soon over, and somebody waits */
+    CLIENT_AGAIN_MAX_MS = 2000,       /* at most between two tries of a call that was
+                                       * not done: it is soon over, and somebody waits */
     CLIENT_GAP_MS = 200,
     CLIENT_COMPARE_MS = 5 * 60 * 1000,
     CLIENT_MARK_MS = 1000,
@@ -198,7 +200,8 @@ struct client_conv {
     bool is_fetching, is_dirty;      /* dirty: the position is to be saved */
     uint64_t delivered_seq, read_seq;           /* confirmed, as the server knows */
     uint64_t to_deliver_seq, to_read_seq;       /* to be confirmed */
-    struct client_marks heard[2], told[2];      /* by enum client_whose: of other devices and users, and what of it the application was told */
+    struct client_marks heard[2], told[2];      /* by enum client_whose: of other devices and
+                                                 * users, and what of it the application was told */
     bool are_marks_known;                       /* the server has said them since this client was made */
 };
 struct client_convs {

@@ -1,10 +1,13 @@
 /*
  * roles/chat.h: what the files of the chat role share. The road of a request:
  *
- *   chat.c (check its form, make an op; chat_load.c: would it wait too long?) -> chat_sender.c (does its sender repeat too much?) -> chat_conv.c (open the
- *   conversation, keep the order) -> chat_repeat.c (known already?) -> chat_check.c (allowed?) -> chat_batch.c (many-row insert) or
- *   chat_change.c (an atomic list: edit, recall, members, first message); where another node writes too: chat_rival.c
- *   -> chat_push.c (answer the sender, then push to whom presence knows; chat_doors.c: while it is away, whom proxies know).
+ *   chat.c (check its form, make an op; chat_load.c: would it wait too long?)
+ *   -> chat_sender.c (does its sender repeat too much?) -> chat_conv.c (open the conversation, keep the order)
+ *   -> chat_repeat.c (known already?) -> chat_check.c (allowed?)
+ *   -> chat_batch.c (many-row insert) or chat_change.c (an atomic list: edit, recall, members, first message);
+ *      where another node writes too: chat_rival.c
+ *   -> chat_push.c (answer the sender, then push to whom presence knows; chat_doors.c: while it is away, whom proxies
+ *      know).
  *
  * A conversation takes its ops in the order in which they came. Loop thread only.
  */
@@ -34,7 +37,10 @@ enum chat_op_kind { OP_SEND, OP_EDIT, OP_RECALL, OP_SIGNAL, OP_APPLY, OP_DROP };
 
 struct chat;
 
-/* Anything that waits for a look at presence: a committed op, a notification, a question. err: presence can't be read now. */
+/*
+ * Anything that waits for a look at presence: a committed op,
+ * a notification, a question. err: presence can't be read now.
+ */
 struct chat_wait {
     struct chat_wait *next;
     void (*run)(struct chat *chat, struct chat_wait *w, enum bt_err err);
@@ -103,7 +109,8 @@ struct chat_conv {
     bool is_dirty;
     uint32_t quota;                    /* so many of its ready ops go into the batch that is being made */
     bool is_stale;                     /* what is known may be wrong: read anew once nothing is being written */
-    bool is_outrun;                    /* another node may have written here: the log's end is read anew, and what has changed with it */
+    bool is_outrun;                    /* another node may have written here: the log's
+                                        * end is read anew, and what has changed with it */
     bool is_loading_all;               /* CONV_LOADING: members and rights too, whether the log has moved or not */
     bool is_large;                     /* on chat->large: keeps `online` */
     bool is_unborn;                    /* a 1:1 without member rows: the first message writes them */
@@ -134,7 +141,8 @@ struct chat_conv {
     size_t nonline, online_cap;
     bool online_known;
     uint64_t newest_joined_seq;        /* no member joined after that */
-    uint64_t rights_print;             /* of a group's members and their rights as they were before they are read anew; 0: none */
+    uint64_t rights_print;             /* of a group's members and their rights as
+                                        * they were before they are read anew; 0: none */
     struct chat_conv *large_next;
 
     struct chat_recent *window;        /* a ring of the newest; allocated as it fills */
@@ -238,7 +246,10 @@ void chat_ops_unshift(struct chat_ops *ops, struct chat_op *op);
 void chat_ops_prepend(struct chat_ops *ops, struct chat_ops *front); /* front's ops before its own; front is spent */
 struct chat_op *chat_ops_pop(struct chat_ops *ops);
 
-/* An op with room for its texts, its digest's input filled in; NULL: no memory. Counts towards the queue's limits until freed. */
+/*
+ * An op with room for its texts, its digest's input filled in;
+ * NULL: no memory. Counts towards the queue's limits until freed.
+ */
 struct chat_op *chat_op_new(struct chat *chat, enum chat_op_kind kind, struct rpc_call *call, int32_t row_kind, uint64_t refers_to_seq,
                             struct rpc_bytes content_type, struct rpc_bytes body);
 void chat_op_free(struct chat *chat, struct chat_op *op);
@@ -256,7 +267,10 @@ struct chat_op *chat_ids_find(const struct chat *chat, const struct chat_op *lik
 
 /* ---- chat_load.c ---------------------------------------------------------------------------------------------------------- */
 
-/* May a request of which so much of its deadline is left come in? False: what to tell its sender about when to come again. */
+/*
+ * May a request of which so much of its deadline is left come
+ * in? False: what to tell its sender about when to come again.
+ */
 bool chat_load_takes(struct chat *chat, uint32_t left_ms, uint32_t *retry_ms_out);
 uint32_t chat_load_wait_ms(struct chat *chat); /* how long it would wait */
 void chat_load_end(struct chat *chat, bool is_done); /* an op has ended; is_done: the store has answered for it */
@@ -272,7 +286,8 @@ void chat_conv_submit(struct chat_conv *c, struct chat_op *op);
 void chat_conv_run(struct chat_conv *c);             /* take waiting ops as far as they can go */
 void chat_conv_recheck(struct chat_conv *c);         /* ready ops are to be checked again */
 void chat_conv_forget(struct chat_conv *c);          /* the same, and what it knows is read anew before */
-void chat_conv_outrun(struct chat_conv *c);          /* the same, but members and rights only where they can have changed with the log */
+void chat_conv_outrun(struct chat_conv *c);          /* the same, but members and rights only
+                                                      * where they can have changed with the log */
 void chat_conv_unbusy(struct chat_conv *c);          /* the busy op is done with: go on */
 
 struct chat_member *chat_conv_member(const struct chat_conv *c, uint64_t user_id);
@@ -291,7 +306,10 @@ enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
 
 /* ---- chat_sender.c ---------------------------------------------------------------------------------------------------------- */
 
-/* True: it waits until more of its sender's repeats may be looked for, or was refused. It comes back by chat_submit_now(). */
+/*
+ * True: it waits until more of its sender's repeats may be looked
+ * for, or was refused. It comes back by chat_submit_now().
+ */
 bool chat_sender_holds(struct chat *chat, struct chat_op *op);
 
 /* Is all that he sends looked up first, since his repeats met the fence? And remember that they did. */
@@ -305,7 +323,8 @@ void chat_senders_stop(struct chat *chat); /* after that */
 
 /* True: the op was answered, joined to the one under way, or is being looked up. */
 bool chat_is_repeat(struct chat_conv *c, struct chat_op *op);
-void chat_look(struct chat_conv *c, struct chat_op *op);              /* makes it busy, waiting in its place; then answers it or has it checked again */
+void chat_look(struct chat_conv *c, struct chat_op *op);              /* makes it busy, waiting in its place;
+                                                                       * then answers it or has it checked again */
 bool chat_must_look(const struct chat *chat, const struct chat_op *op); /* unless it is known otherwise */
 
 /* Answer an op whose id stands in the log already: its seq, or ALREADY_EXISTS when it was another message. Frees it. */
@@ -315,7 +334,8 @@ void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint
 
 void chat_batch_schedule(struct chat_conv *c); /* it has ready ops */
 void chat_batch_flush(void *chat_arg);
-void chat_batch_stop(struct chat *chat);       /* nothing goes out any more; give up what waits to be settled: its senders are told UNKNOWN */
+void chat_batch_stop(struct chat *chat);       /* nothing goes out any more; give up what waits
+                                                * to be settled: its senders are told UNKNOWN */
 uint32_t chat_backoff_ms(uint32_t tries);
 
 /* An op stands in the log at its row.seq: remember it, answer, push. Takes op. */
@@ -323,21 +343,31 @@ void chat_committed(struct chat_conv *c, struct chat_op *op);
 
 /* ---- chat_rival.c ------------------------------------------------------------------------------------------------------------ */
 
-/* Another node writes this conversation too. A write met its rows; a write went well; begin the stop: no more pauses. */
+/*
+ * Another node writes this conversation too. A write met its rows; a write went well; begin the stop: no more pauses.
+ */
 void chat_rival_met(struct chat_conv *c);
 void chat_rival_passed(struct chat_conv *c);
 void chat_rival_stop(struct chat_conv *c);
 
-/* May an op that met its rows be tried again? False: too little of its callers' time is left; it was answered and freed. */
+/*
+ * May an op that met its rows be tried again? False: too little
+ * of its callers' time is left; it was answered and freed.
+ */
 bool chat_rival_may_retry(struct chat_op *op);
 
 /* ---- chat_change.c ------------------------------------------------------------------------------------------------------------ */
 
-/* Write the busy op in an atomic list of its own: an edit, a recall, a change of members, the first message of a 1:1. */
+/*
+ * Write the busy op in an atomic list of its own: an edit, a recall, a change of members, the first message of a 1:1.
+ */
 void chat_change_start(struct chat_conv *c, struct chat_op *op);
 void chat_change_stop(struct chat_conv *c);    /* give up, as chat_batch_stop */
 
-/* chat_apply.c: the rows of a change of a group, from the state that c holds. was: the member row of the user it is about, or NULL. */
+/*
+ * chat_apply.c: the rows of a change of a group, from the state that
+ * c holds. was: the member row of the user it is about, or NULL.
+ */
 enum bt_err chat_apply_check(struct chat_conv *c, struct chat_op *op, const struct store_member *was, bool *is_change_out, const char **detail_out);
 /* An update, filled up with what stays as it stands now. */
 enum bt_err chat_apply_merge(struct chat_op *op, const struct store_group *now);
@@ -347,8 +377,8 @@ void chat_apply_done(struct chat_conv *c, struct chat_op *op); /* the cached sta
 /* ---- chat_presence.c ---------------------------------------------------------------------------------------------------------- */
 
 /*
- * Run w with a copy of presence that is not older than this call: at once, inside it, when nothing has changed and nobody
- * waits, else after a read. In the order of the calls.
+ * Run w with a copy of presence that is not older than this call: at once, inside it, when nothing has changed and
+ * nobody waits, else after a read. In the order of the calls.
  */
 void chat_presence_look(struct chat *chat, struct chat_wait *w);
 #ifdef BYTETALK_PLANTED
@@ -360,18 +390,22 @@ bool chat_presence_has(const struct chat *chat, uint64_t user_id);
 /* Iterate over the nodes of a user: at = 0 first; false: no more. */
 bool chat_presence_next(const struct chat *chat, uint64_t user_id, size_t *at, uint32_t *node_out);
 
-/* What a node itself says: these are there, and these are not; is_full: nobody else is there, nor was at its address. BT_ENOMEM. */
+/*
+ * What a node itself says: these are there, and these are not;
+ * is_full: nobody else is there, nor was at its address. BT_ENOMEM.
+ */
 enum bt_err chat_presence_put(struct chat *chat, uint32_t node, bool is_full, struct rpc_bytes here, struct rpc_bytes gone);
 
 /* ---- chat_doors.c ------------------------------------------------------------------------------------------------------------- */
 
 /*
- * Ask every live proxy what has changed since its last answer, and put that into the copy; then chat_presence_asked(), perhaps inside
- * this call. One that does not answer is told that it may have missed pushes. One round at a time.
+ * Ask every live proxy what has changed since its last answer, and put that into the copy; then chat_presence_asked(),
+ * perhaps inside this call. One that does not answer is told that it may have missed pushes. One round at a time.
  */
 void chat_doors_ask(struct chat *chat);
 void chat_presence_asked(struct chat *chat, enum bt_err err); /* BT_ENOMEM: the copy lacks somebody */
-void chat_doors_forget(struct chat *chat);                    /* presence is good again, or the copy was emptied: ask for all next time */
+void chat_doors_forget(struct chat *chat);                    /* presence is good again, or the copy
+                                                               * was emptied: ask for all next time */
 bool chat_door_is_known(const struct chat *chat, uint32_t node);
 void chat_doors_free(struct chat *chat);
 

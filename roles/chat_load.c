@@ -1,9 +1,11 @@
 /*
- * roles/chat_load.c: how long a message would wait, so that the newest are refused at once rather than all answered too late.
+ * roles/chat_load.c: how long a message would wait, so that the newest are refused at once
+ * rather than all answered too late.
  *
- * What is under way, but for what waits for its sender's sake, divided by how much was done lately: what the store has answered for.
- * What is refused costs next to nothing, and however much of it there is says nothing of how soon a message is written. Where nothing is done any more
- * (the database hangs) the estimate grows by itself, and only as much is let in as it takes to notice when it goes on.
+ * What is under way, but for what waits for its sender's sake, divided by how much was done lately: what the store has
+ * answered for. What is refused costs next to nothing, and however much of it there is says nothing of how soon a
+ * message is written. Where nothing is done any more (the database hangs) the estimate grows by itself, and only as
+ * much is let in as it takes to notice when it goes on.
  */
 #include "roles/chat.h"
 

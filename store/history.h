@@ -1,8 +1,9 @@
 /*
  * store/history.h: reading the logs of conversations, as members are served them.
  *
- * What an edit says stands in the message that it edits, so both are read together and the edit is lent with it. All callbacks:
- * exactly once, on the loop thread, never before the call that armed them returned; rows are lent to them. Errors are db.h's.
+ * What an edit says stands in the message that it edits, so both are read together and the edit is lent with it. All
+ * callbacks: exactly once, on the loop thread, never before the call that armed them returned; rows are lent to them.
+ * Errors are db.h's.
  */
 #ifndef BT_STORE_HISTORY_H
 #define BT_STORE_HISTORY_H
@@ -16,8 +17,8 @@
 struct store;
 
 /*
- * A message as it is served: body and content type are empty once it was recalled; those of an edit are what the edited message says now. Body and
- * content type are empty where the text is from an edit after the range's left_seq.
+ * A message as it is served: body and content type are empty once it was recalled; those of an edit are what the edited
+ * message says now. Body and content type are empty where the text is from an edit after the range's left_seq.
  */
 struct store_logged {
     uint64_t hi, lo, seq;
@@ -29,7 +30,10 @@ struct store_logged {
     size_t content_type_len, body_len;
 };
 
-/* All messages in up to STORE_RANGES_MAX stretches, ordered by (hi, lo, seq). The caller keeps their sum small. Rows: store_logged_of(). */
+/*
+ * All messages in up to STORE_RANGES_MAX stretches, ordered by (hi,
+ * lo, seq). The caller keeps their sum small. Rows: store_logged_of().
+ */
 enum { STORE_RANGES_MAX = 16 };
 void store_history(struct store *st, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg);
 struct store_logged store_logged_of(const struct db_rows *rows, size_t r);

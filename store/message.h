@@ -38,27 +38,41 @@ struct store_message_id {
     int64_t sent_ms;
 };
 
-/* Write rows of any conversations in one commit, all or none; best sorted by (hi, lo, seq). BT_EEXIST: a seq or an id stands already. */
+/*
+ * Write rows of any conversations in one commit, all or none; best
+ * sorted by (hi, lo, seq). BT_EEXIST: a seq or an id stands already.
+ */
 void store_message_insert(struct store *st, const struct store_message *rows, size_t n, db_done_cb *cb, void *arg);
 
 /* The same row as part of an atomic list. */
 void store_message_add(struct db_list *list, const struct store_message *row);
 
-/* Part of a recall's or an edit's list: take body and content type of message seq away, or replace them by the edit's. Exactly one row that has not been recalled. */
+/*
+ * Part of a recall's or an edit's list: take body and content type of message seq
+ * away, or replace them by the edit's. Exactly one row that has not been recalled.
+ */
 void store_message_add_empty(struct db_list *list, uint64_t hi, uint64_t lo, uint64_t seq);
 void store_message_add_replace(struct db_list *list, const struct store_message *edit);
 
-/* The newest n (at least 1) ids of a conversation, newest first; none: the log is empty. Rows: store_message_id_of(). */
+/*
+ * The newest n (at least 1) ids of a conversation, newest first; none: the log is empty. Rows: store_message_id_of().
+ */
 void store_message_newest(struct store *st, uint64_t hi, uint64_t lo, size_t n, db_rows_cb *cb, void *arg);
 
-/* Those of up to STORE_FIND_MAX ids (their first four fields) that stand in a log, in no order. One round trip. Rows: store_message_id_of(). */
+/*
+ * Those of up to STORE_FIND_MAX ids (their first four fields) that stand
+ * in a log, in no order. One round trip. Rows: store_message_id_of().
+ */
 enum { STORE_FIND_MAX = 16 };
 void store_message_find(struct store *st, const struct store_message_id *ids, size_t n, db_rows_cb *cb, void *arg);
 /* The same by hi, lo and seq. */
 void store_message_find_seqs(struct store *st, const struct store_message_id *ids, size_t n, db_rows_cb *cb, void *arg);
 struct store_message_id store_message_id_of(const struct db_rows *rows, size_t r);
 
-/* One message by seq: what an edit or recall must know of what it refers to; no row: there is none. Rows: store_message_of(). */
+/*
+ * One message by seq: what an edit or recall must know of what
+ * it refers to; no row: there is none. Rows: store_message_of().
+ */
 void store_message_at(struct store *st, uint64_t hi, uint64_t lo, uint64_t seq, db_rows_cb *cb, void *arg);
 struct store_message store_message_of(const struct db_rows *rows, size_t r); /* without its texts */
 
