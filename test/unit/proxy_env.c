@@ -46,9 +46,10 @@ static void fake_login(struct rpc_call *call, const void *msg, void *self)
 static void fake_ended_since(struct rpc_call *call, const void *msg, void *self)
 {
     EndedSession ended = { .user_id = PROXY_ENV_USER, .session_id = 1, .ended_ms = 1, .why = SessionEnd_PASSWORD_CHANGED };
-    const struct proxy_env *env = self;
+    struct proxy_env *env = self;
 
     (void)msg;
+    env->ended_asked_ms = net_now_ms(env->base.loop);
     rpc_reply(call, &(EndedSinceReply){ .now_ms = 1, .sessions_count = env->has_ended, .sessions = &ended });
 }
 

@@ -24,6 +24,7 @@ struct proxy_env {
     bool is_asked;  /* presence, for an answer */
     size_t nlogins; /* the first is PROXY_ENV_USER's in session 1, each next one the next user's in the next session */
     bool has_ended; /* session 1, as the user role tells */
+    uint64_t ended_asked_ms; /* net_now_ms() when it was asked for ended sessions; 0: not yet */
     struct rpc *rpc;
     void *proxy;
 };
