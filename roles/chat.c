@@ -340,6 +340,7 @@ static enum bt_err chat_start(const struct role_env *env, void **self_out, char 
     chat->dirty_last = &chat->dirty_first;
     chat->waits_last = &chat->waits;
     rpc_watch_links(env->rpc, chat_push_news, chat);
+    rpc_watch_nodes(env->rpc, chat_owner_view, chat);
     *self_out = chat;
     return BT_OK;
 
@@ -415,6 +416,8 @@ static void chat_stop(void *self, void (*stopped_cb)(void *arg), void *arg)
     struct stopping *s = bt_malloc(sizeof *s);
 
     rpc_watch_links(chat->env.rpc, NULL, chat);
+    rpc_watch_nodes(chat->env.rpc, NULL, chat);
+    chat_owner_stop(chat);
     if (s == NULL) { /* the process ends: better a leak than a wait for ever */
         stopped_cb(arg);
         return;

@@ -120,9 +120,10 @@ struct chat_conv {
     uint64_t rights_ms;                /* net_now_ms() when a 1:1's rights were read; 0: never */
     uint64_t db_generation;            /* of the store's connection when the tail was read */
     uint64_t known_ms;                 /* net_now_ms() when head_seq was surely the last */
+    uint64_t owned_ms;                 /* net_now_ms() when the ring last said that it is this node's */
     uint64_t head_seq;                 /* of the last message that stands */
     int64_t head_ms;
-    uint64_t solo_until_ms;            /* writes in statements of its own: its batches met the fence */
+    uint64_t solo_until_ms;            /* writes in statements of its own: its batches met the fence, again and again */
 
     struct chat_ops waiting;           /* came, not yet checked */
     struct chat_ops ready;             /* checked, to be written by the next batch */
@@ -232,6 +233,9 @@ struct chat {
     struct chat_sender *sender_oldest, *sender_newest; /* by last use */
     bool senders_are_free;             /* draining: nobody's repeats wait any more */
 
+    uint64_t owners_print;             /* of the chat nodes in the last view */
+    struct net_timer pulse_timer;      /* while there are other chat nodes */
+    uint64_t pulse_ms, away_ms;        /* net_now_ms() of the last pulse; when it had stood still for long, 0: never */
     bool is_stopping;                  /* nothing of unknown outcome is tried again */
     void (*idle_cb)(void *arg);        /* draining or stopping: called once nothing is under way */
     void *idle_arg;
@@ -296,6 +300,12 @@ void chat_conv_drop_member(struct chat_conv *c, uint64_t user_id);
 
 const struct chat_recent *chat_conv_recall(const struct chat_conv *c, uint64_t sender_id, uint64_t client_msg_id);
 void chat_conv_remember(struct chat_conv *c, const struct chat_recent *r);
+
+/* ---- chat_owner.c ---------------------------------------------------------------------------------------------------------- */
+
+registry_changed_cb chat_owner_view;                       /* arg: struct chat */
+bool chat_owner_may_differ(struct chat_conv *c);           /* another node may have written since something was last heard of it */
+void chat_owner_stop(struct chat *chat);
 
 /* ---- chat_check.c ----------------------------------------------------------------------------------------------------------- */
 

@@ -198,7 +198,8 @@ static void settle(struct chat_batch *b)
         }
         if (has_moved) {
             rpc_refresh(chat->env.rpc); /* who owns it by now? */
-            c->solo_until_ms = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
+            if (c->losses > 0) /* once means most often that another node owned it meanwhile: nobody writes here any more */
+                c->solo_until_ms = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
             chat_rival_met(c);
             chat_conv_outrun(c);
         }
@@ -394,7 +395,7 @@ static uint32_t count_ready(const struct chat_conv *c, size_t max, size_t *bytes
 
 /*
  * Which conversations go out together, and with how many messages: those that have waited longest, as far as the batch has room, so
- * that under load each has its turn, whatever its key. What met the fence lately goes alone, so that it can't hold up others. Whose
+ * that under load each has its turn, whatever its key. What met the fence twice in a row goes alone, so that it can't hold up others. Whose
  * messages were all taken back since, to be checked again, has no part in the batch, and perhaps a change under way.
  */
 static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)

@@ -465,6 +465,8 @@ void chat_conv_run(struct chat_conv *c)
         struct chat_op *op = c->waiting.first;
         if (c->db_generation != db_generation(store_db(chat->env.store)))
             c->is_stale = true;
+        if (!has_writes(c) && chat_owner_may_differ(c))
+            c->is_outrun = true;
         if (c->state == CONV_UNKNOWN || c->is_stale || c->is_outrun) {
             if (has_writes(c))
                 return; /* their end calls again */

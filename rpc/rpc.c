@@ -301,6 +301,14 @@ void rpc_watch_links(struct rpc *rpc, rpc_link_news_cb *cb, void *arg)
 
 void rpc_watch_nodes(struct rpc *rpc, registry_changed_cb *cb, void *arg)
 {
+    size_t kept = 0;
+
+    for (size_t i = 0; i < rpc->node_watcher_count; i++)
+        if (rpc->node_watchers[i].arg != arg)
+            rpc->node_watchers[kept++] = rpc->node_watchers[i];
+    rpc->node_watcher_count = kept;
+    if (cb == NULL)
+        return;
     assert(rpc->node_watcher_count < RPC_WATCHERS_MAX);
     rpc->node_watchers[rpc->node_watcher_count++] = (struct node_watcher){ cb, arg };
 }

@@ -118,7 +118,7 @@ enum rpc_link_news { RPC_LINK_DRAINED, RPC_LINK_BROKE, RPC_LINK_UP };
 typedef void rpc_link_news_cb(const char *address, enum rpc_link_news news, void *arg);
 void rpc_watch_links(struct rpc *rpc, rpc_link_news_cb *cb, void *arg);
 
-/* The view of nodes changed (rpc_nodes). One watcher per role. */
+/* The view of nodes changed (rpc_nodes). One watcher per arg, a role. cb NULL: no more. */
 void rpc_watch_nodes(struct rpc *rpc, registry_changed_cb *cb, void *arg);
 
 /* Since the start. Read-only. */

@@ -6,17 +6,20 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "rpc/rpc_internal.h"
 #include "rpc/status.h"
 #include "test/unit/chat_aid.h"
 
 #define EMPTY_BODY "UPDATE message SET body"
 #define AT_SEQ "SELECT hi, lo, seq, sender_id"
 
-enum { HEAD = 4, GROUP = 50 };
+enum { HEAD = 4, GROUP = 50, CAT = 3 };
 
 /* From now on the other node takes the next seq before each of our next n tries, the first of which is head + 1. */
 static void script_losses(struct chat_aid *c, const char *write, int64_t head, int n)
@@ -35,11 +38,11 @@ static void script_open(struct chat_aid *c)
 {
     const struct db_val tail[] = { I(BEN), I(ANN), I(BEN), I(900), I(HEAD), I(7), I(1000) };
     const struct db_val members[] = { I(ANN), I(1), I(0), I(0), I(1), I(0), I(BEN), I(1), I(0), I(0), I(1), I(0) };
-    const struct db_val pair[] = { I(1), I(ANN), I(0), I(0), I(1), I(BEN), I(0), I(0) };
+    const struct db_val pair[] = { I(1), I(ANN), I(0), I(0), I(1), I(BEN), I(0), I(0), I(1), I(CAT), I(0), I(0) };
 
     fake_db_rows(c->db, TAIL, 1, 1, 7, tail);
     fake_db_rows(c->db, MEMBERS, FAKE_ALWAYS, 2, 6, members);
-    fake_db_rows(c->db, PAIR, FAKE_ALWAYS, 2, 4, pair);
+    fake_db_rows(c->db, PAIR, FAKE_ALWAYS, 3, 4, pair);
 }
 
 static void script_tail(struct chat_aid *c, int64_t head)
@@ -198,6 +201,45 @@ static void a_stop_does_not_wait_for_anybodys_turn(void **state)
     assert_true(a->is_done);
 }
 
+/* ---- who goes with whom ----------------------------------------------------------------------------------------------------------------- */
+
+static void script_quiet_after(struct chat_aid *c, int losses, int64_t rows_of_last)
+{
+    script_open(c);
+    script_losses(c, INSERT, HEAD, losses);
+    script_tail(c, HEAD + losses + 1);
+    fake_db_done(c->db, INSERT, 2, BT_OK, 0, 1);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, rows_of_last);
+    wait_ok(c, chat_aid_send(c, 100, 5000));
+    chat_aid_turn_for(c, 1100); /* the pauses are over */
+}
+
+/* How many messages the last insert has, when Ann writes to Ben and to another one in the same moment. */
+static size_t last_insert_of_two(struct chat_aid *c)
+{
+    const SendRequest req = { .client_msg_id = 300, .body = rpc_str("hello") };
+    struct chat_answer *ben, *cat;
+
+    wait_ok(c, chat_aid_ask(c, RPC_CHAT_SEND, CAT, &(SendRequest){ .client_msg_id = 299, .body = rpc_str("open") }, 5000, NULL));
+    ben = chat_aid_send(c, 200, 5000);
+    cat = chat_aid_ask(c, RPC_CHAT_SEND, CAT, &req, 5000, NULL);
+    wait_ok(c, ben);
+    wait_ok(c, cat);
+    return fake_db_last(c->db, INSERT)->stmts[0].nrows;
+}
+
+static void who_met_the_fence_once_goes_with_others_again(void **state)
+{
+    script_quiet_after(*state, 1, 2);
+    assert_int_equal(last_insert_of_two(*state), 2);
+}
+
+static void who_met_it_twice_in_a_row_goes_alone_for_a_while(void **state)
+{
+    script_quiet_after(*state, 2, 1);
+    assert_int_equal(last_insert_of_two(*state), 1);
+}
+
 /* ---- what is read anew ------------------------------------------------------------------------------------------------------------------ */
 
 static void of_a_pair_only_the_end_of_the_log_is_read_anew(void **state)
@@ -210,6 +252,84 @@ static void of_a_pair_only_the_end_of_the_log_is_read_anew(void **state)
     wait_ok(c, chat_aid_send(c, 100, 5000));
     assert_int_equal(fake_db_count(c->db, TAIL), 6);
     assert_int_equal(fake_db_count(c->db, MEMBERS), 1);
+}
+
+enum other { OTHER_GONE, OTHER_OWNS, OTHER_OWNS_LITTLE };
+
+/* The view as it would be with another chat node, which can't be reached. Most conversations, and that of Ann and Ben, are the heavier one's. */
+static void see_other(struct chat_aid *c, enum other other)
+{
+    struct registry_node nodes[2] = { *rpc_self(c->rpc), { .address = "127.0.0.1:1", .roles = UINT32_C(1) << RPC_ROLE_CHAT, .epoch = 1 } };
+
+    nodes[0].is_self = true;
+    nodes[0].weight = other == OTHER_OWNS_LITTLE ? 100 : 1;
+    nodes[1].weight = other == OTHER_OWNS ? 100 : 1;
+    rpc_view_changed(nodes, other != OTHER_GONE ? 2 : 1, c->rpc);
+    assert_true(rpc_owns(c->rpc, BEN, ANN) == (other != OTHER_OWNS));
+}
+
+static void what_another_node_has_owned_meanwhile_is_read_before_the_next_write(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_answer *a;
+
+    script_open(c);
+    script_tail(c, 9);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    see_other(c, OTHER_GONE);
+    wait_ok(c, a = chat_aid_send(c, 100, 5000));
+    assert_int_equal(a->seq, HEAD + 1);
+    see_other(c, OTHER_GONE); /* nobody came or went */
+    wait_ok(c, a = chat_aid_send(c, 101, 5000));
+    assert_int_equal(a->seq, HEAD + 2);
+    assert_int_equal(fake_db_count(c->db, TAIL), 1);
+    see_other(c, OTHER_OWNS);
+    see_other(c, OTHER_GONE);
+    wait_ok(c, a = chat_aid_send(c, 102, 5000));
+    assert_int_equal(a->seq, 10);
+    assert_int_equal(fake_db_count(c->db, TAIL), 2);
+    assert_int_equal(fake_db_count(c->db, INSERT), 3);
+}
+
+static void what_another_node_owns_is_read_before_a_write_that_follows_a_pause(void **state)
+{
+    struct chat_aid *c = *state;
+
+    script_open(c);
+    script_tail(c, 9);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    wait_ok(c, chat_aid_send(c, 100, 5000));
+    chat_aid_turn_for(c, 1100);
+    wait_ok(c, chat_aid_send(c, 101, 5000)); /* its own */
+    assert_int_equal(fake_db_count(c->db, TAIL), 1);
+    see_other(c, OTHER_OWNS);
+    wait_ok(c, chat_aid_send(c, 102, 5000)); /* the other is not there: this one serves for it */
+    assert_int_equal(fake_db_count(c->db, TAIL), 2);
+    wait_ok(c, chat_aid_send(c, 103, 5000));
+    assert_int_equal(fake_db_count(c->db, TAIL), 2);
+    chat_aid_turn_for(c, 1100);
+    wait_ok(c, chat_aid_send(c, 104, 5000));
+    assert_int_equal(fake_db_count(c->db, TAIL), 3);
+}
+
+static void after_a_standstill_all_is_read_before_the_next_write(void **state)
+{
+    struct chat_aid *c = *state;
+
+    script_open(c);
+    script_tail(c, 9);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    see_other(c, OTHER_OWNS_LITTLE);
+    wait_ok(c, chat_aid_send(c, 100, 5000));
+    assert_int_equal(fake_db_count(c->db, TAIL), 1);
+    chat_aid_turn_for(c, 1200);
+    wait_ok(c, chat_aid_send(c, 101, 5000));
+    assert_int_equal(fake_db_count(c->db, TAIL), 1);
+    usleep(1200 * 1000); /* as if the process were stopped: the loop does not turn */
+    wait_ok(c, chat_aid_send(c, 102, 5000));
+    assert_int_equal(fake_db_count(c->db, TAIL), 2);
+    wait_ok(c, chat_aid_send(c, 103, 5000));
+    assert_int_equal(fake_db_count(c->db, TAIL), 2);
 }
 
 /* The other node removed Ann with the message that is met: she may not write behind it. */
@@ -292,7 +412,12 @@ int main(void)
         TEST(who_has_won_leaves_the_other_room_and_looks_what_he_wrote),
         TEST(the_pauses_end_a_second_after_the_other_was_last_met),
         TEST(a_stop_does_not_wait_for_anybodys_turn),
+        TEST(who_met_the_fence_once_goes_with_others_again),
+        TEST(who_met_it_twice_in_a_row_goes_alone_for_a_while),
         TEST(of_a_pair_only_the_end_of_the_log_is_read_anew),
+        TEST(what_another_node_has_owned_meanwhile_is_read_before_the_next_write),
+        TEST(what_another_node_owns_is_read_before_a_write_that_follows_a_pause),
+        TEST(after_a_standstill_all_is_read_before_the_next_write),
         TEST(of_a_group_the_members_are_read_anew_with_the_log),
         TEST(what_the_other_wrote_behind_a_change_of_members_is_pushed_to_those_that_are_left),
     };

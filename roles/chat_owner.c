@@ -1,0 +1,96 @@
+/*
+ * roles/chat_owner.c: what another node owns, or may have owned meanwhile, is not taken to stand as it was left.
+ *
+ * The keys of the table keep a wrong guess from doing harm, but each one costs the whole batch it is in a second try. When a node
+ * comes or goes, all that moves would be guessed wrong, and come back wrong when it returns; and a node that was stopped for a
+ * while comes back to logs that others have written. So conversations that are not this node's by the ring, and all of them after
+ * such a stop, read the end of their log before the next write.
+ */
+#include "roles/chat.h"
+
+#include "rpc/ring.h"
+
+enum {
+    PULSE_MS = 500,
+    AWAY_MS = 1000, /* without a pulse: others will soon pass over this node, or have */
+};
+
+/* Is called often enough to tell that the process stood still, or its machine. */
+static void pulse(void *chat_arg)
+{
+    struct chat *chat = chat_arg;
+    uint64_t now_ms = net_now_ms(chat->env.loop);
+
+    if (chat->pulse_ms != 0 && now_ms >= chat->pulse_ms + AWAY_MS)
+        chat->away_ms = now_ms;
+    chat->pulse_ms = now_ms;
+    net_timer_start(chat->env.loop, &chat->pulse_timer, PULSE_MS, pulse, chat);
+}
+
+static bool has_others(const struct registry_node *nodes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!nodes[i].is_self && (nodes[i].roles & UINT32_C(1) << RPC_ROLE_CHAT) != 0)
+            return true;
+    return false;
+}
+
+/* Changes when chat nodes come, go or are started anew; not with their load. */
+static uint64_t print_owners(const struct registry_node *nodes, size_t n)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t hash = nodes[i].weight;
+        if ((nodes[i].roles & UINT32_C(1) << RPC_ROLE_CHAT) == 0)
+            continue;
+        for (const char *p = nodes[i].address; *p != '\0'; p++)
+            hash = hash * 31 + (uint8_t)*p;
+        sum += ring_hash(hash, nodes[i].epoch);
+    }
+    return sum;
+}
+
+void chat_owner_view(const struct registry_node *nodes, size_t n, void *chat_arg)
+{
+    struct chat *chat = chat_arg;
+    uint64_t print = print_owners(nodes, n);
+
+    if (print == chat->owners_print)
+        return;
+    chat->owners_print = print;
+    if (!has_others(nodes, n))
+        chat_owner_stop(chat);
+    else if (!net_timer_is_running(&chat->pulse_timer))
+        pulse(chat);
+    for (struct chat_conv *c = chat->lru_first, *next; c != NULL; c = next) {
+        next = c->lru_next;
+        if (rpc_owns(chat->env.rpc, c->hi, c->lo))
+            continue;
+        chat_conv_outrun(c);
+        chat_conv_run(c);
+    }
+}
+
+bool chat_owner_may_differ(struct chat_conv *c)
+{
+    struct chat *chat = c->chat;
+    uint64_t now_ms = net_now_ms(chat->env.loop);
+
+    if (net_timer_is_running(&chat->pulse_timer) && now_ms >= chat->pulse_ms + AWAY_MS)
+        pulse(chat); /* what came meanwhile is looked at before the timer */
+    if (c->known_ms < chat->away_ms)
+        return true;
+    if (now_ms < c->known_ms + CHAT_FRESH_MS || now_ms < c->owned_ms + CHAT_FRESH_MS)
+        return false;
+    if (!rpc_owns(chat->env.rpc, c->hi, c->lo))
+        return true;
+    c->owned_ms = now_ms;
+    return false;
+}
+
+void chat_owner_stop(struct chat *chat)
+{
+    net_timer_stop(chat->env.loop, &chat->pulse_timer);
+    chat->pulse_ms = 0;
+}
