@@ -11,6 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 import run  # noqa: E402
 from probes import Probes, Talk  # noqa: E402
+import table  # noqa: E402
 from report import INCONCLUSIVE, OK, VIOLATION, Report  # noqa: E402
 
 PLAN = {"seed": 1, "loaded_s": 1800, "commit": "c0ffee", "machine": "one"}
@@ -121,6 +122,44 @@ def test_what_was_slower_than_promised_is_noted():
     assert run.slow_ones([fault("kill", {"talks": 9, "failed": 0, "slowest_ms": 1000, "longest_ms": 0})]) == []
     note, = run.slow_ones([fault("kill", {"talks": 9, "failed": 0, "slowest_ms": 1400, "longest_ms": 0})])
     assert "1400 ms" in note
+
+
+# ---- the page's table -------------------------------------------------------------------------------------------------------------
+
+
+def whole_run(directory, seed, result="OK", **changed):
+    directory.mkdir()
+    plan = {**PLAN, "seed": seed, "time_s": 1800, "rounds": 5, "grace_s": 5, "short": False, "only": "", "sanitized": False, **changed}
+    faults = [fault("kill", {"talks": 9, "failed": 0, "slowest_ms": 40 * seed, "longest_ms": 400}), fault("rolling"), {"kind": "clock", "skipped": "no clock"}]
+    (directory / "report.json").write_text(json.dumps({"result": result, "plan": plan, "faults": faults}))
+    (directory / "check.json").write_text(json.dumps({"acked": 1500000, "rate": 870.4, "handed": 14000000, "violations": {}}))
+    return str(directory)
+
+
+def test_whole_runs_stand_in_a_table_and_their_faults_together(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- chaos: by table.py -->\nold\n<!-- end of chaos -->\nafter\n")
+    monkeypatch.setattr(sys, "argv", ["table.py", "--page", str(page), whole_run(tmp_path / "b", 2), whole_run(tmp_path / "a", 1)])
+    table.main()
+    text = page.read_text()
+    assert "| 1 | c0ffee | 1,500,000 | 870 | 14,000,000 | 3 | 0 | 0.90 s |\n| 2 | c0ffee |" in text
+    assert "| `kill` | 2 | 2 | 2.0 | 1.00 | 1.00 | 0 of 18, 0.08 s |" in text and "| `clock` | 2 | skipped: no clock |" in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and text.count("<!--") == 2
+    assert capsys.readouterr().out.strip() in text
+
+
+@pytest.mark.parametrize("lacks", [{"result": "VIOLATION"}, {"result": "INCONCLUSIVE"}, {"short": True}, {"only": "kill"}, {"rounds": 2}, {"time_s": 600},
+                                   {"grace_s": 10}, {"sanitized": True}])
+def test_only_whole_runs_that_kept_every_promise_stand_there(lacks, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["table.py", whole_run(tmp_path / "a", 1, **lacks)])
+    with pytest.raises(SystemExit, match="only whole runs"):
+        table.main()
+
+
+def test_the_directory_of_a_run_that_did_not_end_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["table.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match="report.json"):
+        table.main()
 
 
 # ---- the checker is on its own ----------------------------------------------------------------------------------------------------
