@@ -337,7 +337,7 @@ static enum bt_err chat_start(const struct role_env *env, void **self_out, char 
     chat->rows = bt_malloc(chat->set.batch_rows * sizeof *chat->rows);
     if (chat->rows == NULL)
         goto no_memory;
-    chat->dirty_last = &chat->dirty_first;
+    chat_batch_init(chat);
     chat->waits_last = &chat->waits;
     rpc_watch_links(env->rpc, chat_push_news, chat);
     rpc_watch_nodes(env->rpc, chat_owner_view, chat);

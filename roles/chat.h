@@ -102,11 +102,11 @@ enum chat_conv_state {
 struct chat_conv {
     struct chat_conv *hash_next;
     struct chat_conv *lru_prev, *lru_next;
-    struct chat_conv *dirty_next;      /* on chat->dirty: has ready ops and no batch */
+    struct chat_conv *line_next;       /* in one of chat->lines: has ready ops and no batch */
     struct chat *chat;
     uint64_t hi, lo;
     enum chat_conv_state state;
-    bool is_dirty;
+    bool is_in_line;
     uint32_t quota;                    /* so many of its ready ops go into the batch that is being made */
     bool is_stale;                     /* what is known may be wrong: read anew once nothing is being written */
     bool is_outrun;                    /* another node may have written here: the log's
@@ -123,7 +123,7 @@ struct chat_conv {
     uint64_t owned_ms;                 /* net_now_ms() when the ring last said that it is this node's */
     uint64_t head_seq;                 /* of the last message that stands */
     int64_t head_ms;
-    uint64_t solo_until_ms;            /* writes in statements of its own: its batches met the fence, again and again */
+    uint64_t fenced_until_ms;          /* until then it goes with others that met the fence lately */
 
     struct chat_ops waiting;           /* came, not yet checked */
     struct chat_ops ready;             /* checked, to be written by the next batch */
@@ -174,6 +174,12 @@ struct chat_door {
     char address[64];
 };
 
+/* Conversations that have something to be written, longest first; those that met the fence lately have a line of their own. */
+enum chat_line_kind { CHAT_CALM, CHAT_FENCED, CHAT_LINES };
+struct chat_line {
+    struct chat_conv *first, **last;
+};
+
 /* What was done lately (chat_load.c). */
 struct chat_load {
     uint64_t since_ms, done;  /* net_now_ms(), and how many ops the store has answered for since */
@@ -194,7 +200,9 @@ struct chat {
     struct chat_conv **convs;          /* hash by key, power of two */
     size_t nconvs, convs_cap;
     struct chat_conv *lru_first, *lru_last; /* first: used last */
-    struct chat_conv *dirty_first, **dirty_last;
+    struct chat_line lines[CHAT_LINES];
+    bool was_calm;                     /* whose turn it was, when both wait */
+    uint32_t fenced_most;              /* so many conversations go into a batch of those that met the fence lately */
     struct chat_conv *large;
 
     struct chat_op **ids;              /* hash of the ids that are queued or being written */
@@ -312,7 +320,7 @@ void chat_owner_stop(struct chat *chat);
 /* Decide on an op whose turn has come: answer it, make it ready, or make it busy. */
 void chat_check(struct chat_conv *c, struct chat_op *op);
 
-enum { CHAT_SOLO_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
+enum { CHAT_SOLO_MS = 5000, CHAT_FENCED_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
 
 /* ---- chat_sender.c ---------------------------------------------------------------------------------------------------------- */
 
@@ -342,6 +350,7 @@ void chat_answer_known(struct chat *chat, struct chat_op *op, uint64_t seq, uint
 
 /* ---- chat_batch.c ----------------------------------------------------------------------------------------------------------- */
 
+void chat_batch_init(struct chat *chat);
 void chat_batch_schedule(struct chat_conv *c); /* it has ready ops */
 void chat_batch_flush(void *chat_arg);
 void chat_batch_stop(struct chat *chat);       /* nothing goes out any more; give up what waits

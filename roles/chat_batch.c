@@ -5,6 +5,9 @@
  * keys of the table are the fence: when a seq or an id stands already, nothing of the batch was written, and a look at
  * what stands tells what to answer and what to write again. A write whose outcome is unknown is written again with the same
  * seqs until the outcome is known, and its conversations wait for that.
+ *
+ * Conversations that met the fence lately may meet it again, and would hold up all others of their batch. They stand in a line of
+ * their own and go together, as many as it has gone well with lately: half as many after each fence, twice as many after each write.
  */
 #include "roles/chat.h"
 
@@ -27,6 +30,7 @@ struct chat_batch {
     enum bt_err settle_err;
     uint32_t tries;
     bool is_unsure;
+    bool is_fenced;                 /* of those that met the fence lately */
     struct net_timer retry;
     struct chat_conv **convs;
     size_t nconvs;
@@ -40,34 +44,58 @@ uint32_t chat_backoff_ms(uint32_t tries)
     return tries < 5 ? 50u << tries : 1000;
 }
 
-static void dirty_add(struct chat_conv *c)
-{
-    struct chat *chat = c->chat;
+enum { FENCED_FIRST = 8, FENCED_MOST = 64 };
 
-    c->is_dirty = true;
-    c->dirty_next = NULL;
-    *chat->dirty_last = c;
-    chat->dirty_last = &c->dirty_next;
+void chat_batch_init(struct chat *chat)
+{
+    for (int line = 0; line < CHAT_LINES; line++)
+        chat->lines[line].last = &chat->lines[line].first;
+    chat->fenced_most = FENCED_FIRST;
 }
 
-static struct chat_conv *dirty_pop(struct chat *chat)
+static void line_add(struct chat_conv *c)
 {
-    struct chat_conv *c = chat->dirty_first;
+    struct chat *chat = c->chat;
+    struct chat_line *line = &chat->lines[net_now_ms(chat->env.loop) < c->fenced_until_ms ? CHAT_FENCED : CHAT_CALM];
 
-    chat->dirty_first = c->dirty_next;
-    if (chat->dirty_first == NULL)
-        chat->dirty_last = &chat->dirty_first;
-    c->is_dirty = false;
+    c->is_in_line = true;
+    c->line_next = NULL;
+    *line->last = c;
+    line->last = &c->line_next;
+}
+
+static struct chat_conv *line_pop(struct chat_line *line)
+{
+    struct chat_conv *c = line->first;
+
+    line->first = c->line_next;
+    if (line->first == NULL)
+        line->last = &line->first;
+    c->is_in_line = false;
     return c;
+}
+
+static bool has_line(const struct chat *chat)
+{
+    return chat->lines[CHAT_CALM].first != NULL || chat->lines[CHAT_FENCED].first != NULL;
+}
+
+/* Both lines take turns. */
+static enum chat_line_kind next_line(struct chat *chat)
+{
+    if (chat->lines[CHAT_CALM].first == NULL || chat->lines[CHAT_FENCED].first == NULL)
+        return chat->lines[CHAT_CALM].first != NULL ? CHAT_CALM : CHAT_FENCED;
+    chat->was_calm = !chat->was_calm;
+    return chat->was_calm ? CHAT_CALM : CHAT_FENCED;
 }
 
 void chat_batch_schedule(struct chat_conv *c)
 {
     struct chat *chat = c->chat;
 
-    if (!c->is_dirty && c->batch == NULL && c->ready.first != NULL && !net_timer_is_running(&c->turn))
-        dirty_add(c);
-    if (chat->dirty_first != NULL && chat->nflying < chat->set.batches)
+    if (!c->is_in_line && c->batch == NULL && c->ready.first != NULL && !net_timer_is_running(&c->turn))
+        line_add(c);
+    if (has_line(chat) && chat->nflying < chat->set.batches)
         net_defer(chat->env.loop, &chat->flush_task, chat_batch_flush, chat);
 }
 
@@ -100,7 +128,7 @@ static void batch_end(struct chat_batch *b)
         chat_conv_run(b->convs[i]);
     }
     batch_free(b);
-    if (chat->dirty_first != NULL)
+    if (has_line(chat))
         net_defer(chat->env.loop, &chat->flush_task, chat_batch_flush, chat);
     chat_conv_trim(chat);
     chat_maybe_idle(chat);
@@ -198,8 +226,7 @@ static void settle(struct chat_batch *b)
         }
         if (has_moved) {
             rpc_refresh(chat->env.rpc); /* who owns it by now? */
-            if (c->losses > 0) /* once means most often that another node owned it meanwhile: nobody writes here any more */
-                c->solo_until_ms = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
+            c->fenced_until_ms = net_now_ms(chat->env.loop) + CHAT_FENCED_MS;
             chat_rival_met(c);
             chat_conv_outrun(c);
         }
@@ -286,6 +313,8 @@ static void fence_met(struct chat_batch *b)
         return;
     }
     log_debug("fence: a batch of %zu messages in %zu conversations met rows that stand", b->n, b->nconvs);
+    if (b->is_fenced && b->chat->fenced_most > 1)
+        b->chat->fenced_most /= 2;
     if (planted(PLANTED_BLIND_RETRY)) { /* as if nothing stood */
         settle(b);
         return;
@@ -315,6 +344,8 @@ static void batch_done(const struct db_done *done, void *arg)
             chat_committed(op->conv, op);
         for (size_t k = 0; k < b->nconvs; k++)
             chat_rival_passed(b->convs[k]);
+        if (b->is_fenced && b->chat->fenced_most < FENCED_MOST)
+            b->chat->fenced_most *= 2;
         batch_end(b);
         return;
     case BT_EEXIST:
@@ -395,40 +426,33 @@ static uint32_t count_ready(const struct chat_conv *c, size_t max, size_t *bytes
 
 /*
  * Which conversations go out together, and with how many messages: those that have waited longest, as far as the batch has room, so
- * that under load each has its turn, whatever its key. What met the fence twice in a row goes alone, so that it can't hold up others. Whose
- * messages were all taken back since, to be checked again, has no part in the batch, and perhaps a change under way.
+ * that under load each has its turn, whatever its key. Whose messages were all taken back since, to be checked again, has no part in
+ * the batch, and perhaps a change under way.
  */
-static size_t choose(struct chat *chat, struct chat_conv **convs, size_t max)
+static size_t choose(struct chat *chat, enum chat_line_kind kind, struct chat_conv **convs)
 {
-    uint64_t now_ms = net_now_ms(chat->env.loop);
-    size_t n = 0, rows = 0, bytes = 0;
+    struct chat_line *line = &chat->lines[kind];
+    size_t max = chat->set.batch_rows, most = kind == CHAT_FENCED ? chat->fenced_most : max, n = 0, rows = 0, bytes = 0;
 
-    while (rows < max && bytes < chat->set.batch_bytes && chat->dirty_first != NULL) {
-        struct chat_conv *c = chat->dirty_first;
-        bool is_solo = now_ms < c->solo_until_ms;
-        if (c->ready.first == NULL) {
-            dirty_pop(chat);
+    while (n < most && rows < max && bytes < chat->set.batch_bytes && line->first != NULL) {
+        struct chat_conv *c = line_pop(line);
+        if (c->ready.first == NULL)
             continue;
-        }
-        if (is_solo && n > 0)
-            break;
-        convs[n++] = dirty_pop(chat);
+        convs[n++] = c;
         c->quota = count_ready(c, max - rows, &bytes);
         rows += c->quota;
-        if (is_solo)
-            break;
     }
     return n;
 }
 
 static void batch_start(struct chat *chat)
 {
-    size_t max = chat->set.batch_rows;
+    enum chat_line_kind kind = next_line(chat);
     struct chat_batch *b = bt_calloc(1, sizeof *b);
-    struct chat_conv **convs = b != NULL ? bt_malloc(max * sizeof *convs) : NULL;
+    struct chat_conv **convs = b != NULL ? bt_malloc(chat->set.batch_rows * sizeof *convs) : NULL;
 
     if (convs == NULL) {
-        struct chat_conv *c = dirty_pop(chat);
+        struct chat_conv *c = line_pop(&chat->lines[kind]);
         struct chat_op *op;
         bt_free(b);
         while ((op = chat_ops_pop(&c->ready)) != NULL)
@@ -444,7 +468,8 @@ static void batch_start(struct chat *chat)
         b->next->prev = b;
     chat->flying = b;
     chat->nflying++;
-    b->nconvs = choose(chat, convs, max);
+    b->is_fenced = kind == CHAT_FENCED;
+    b->nconvs = choose(chat, kind, convs);
     qsort(convs, b->nconvs, sizeof convs[0], by_key);
     for (size_t i = 0; i < b->nconvs; i++) {
         convs[i]->batch = b;
@@ -460,7 +485,7 @@ void chat_batch_flush(void *chat_arg)
 {
     struct chat *chat = chat_arg;
 
-    while (chat->dirty_first != NULL && chat->nflying < chat->set.batches)
+    while (has_line(chat) && chat->nflying < chat->set.batches)
         batch_start(chat);
 }
 
@@ -477,8 +502,8 @@ void chat_batch_stop(struct chat *chat)
         }
     }
     net_defer_cancel(chat->env.loop, &chat->flush_task);
-    while (chat->dirty_first != NULL) {
-        struct chat_conv *c = dirty_pop(chat);
+    while (has_line(chat)) {
+        struct chat_conv *c = line_pop(&chat->lines[next_line(chat)]);
         struct chat_op *op;
         while ((op = chat_ops_pop(&c->ready)) != NULL)
             chat_op_end(chat, op, BT_ECLOSING, NULL);

@@ -107,7 +107,7 @@ struct chat_conv *chat_conv_get(struct chat *chat, uint64_t hi, uint64_t lo)
 
 static bool is_in_use(const struct chat_conv *c)
 {
-    return c->state == CONV_LOADING || c->is_dirty || c->waiting.first != NULL || c->ready.first != NULL || c->busy != NULL || c->batch != NULL || c->pins > 0 ||
+    return c->state == CONV_LOADING || c->is_in_line || c->waiting.first != NULL || c->ready.first != NULL || c->busy != NULL || c->batch != NULL || c->pins > 0 ||
            net_timer_is_running(&c->turn);
 }
 

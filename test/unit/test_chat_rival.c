@@ -203,41 +203,59 @@ static void a_stop_does_not_wait_for_anybodys_turn(void **state)
 
 /* ---- who goes with whom ----------------------------------------------------------------------------------------------------------------- */
 
-static void script_quiet_after(struct chat_aid *c, int losses, int64_t rows_of_last)
+/* Ann writes to Ben and to Cat in the same moment; both are answered. */
+static void send_two(struct chat_aid *c, uint64_t client_msg_id)
 {
-    script_open(c);
-    script_losses(c, INSERT, HEAD, losses);
-    script_tail(c, HEAD + losses + 1);
-    fake_db_done(c->db, INSERT, 2, BT_OK, 0, 1);
-    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, rows_of_last);
-    wait_ok(c, chat_aid_send(c, 100, 5000));
-    chat_aid_turn_for(c, 1100); /* the pauses are over */
-}
+    const SendRequest req = { .client_msg_id = client_msg_id + 1, .body = rpc_str("hello") };
+    struct chat_answer *ben = chat_aid_send(c, client_msg_id, 5000), *cat = chat_aid_ask(c, RPC_CHAT_SEND, CAT, &req, 5000, NULL);
 
-/* How many messages the last insert has, when Ann writes to Ben and to another one in the same moment. */
-static size_t last_insert_of_two(struct chat_aid *c)
-{
-    const SendRequest req = { .client_msg_id = 300, .body = rpc_str("hello") };
-    struct chat_answer *ben, *cat;
-
-    wait_ok(c, chat_aid_ask(c, RPC_CHAT_SEND, CAT, &(SendRequest){ .client_msg_id = 299, .body = rpc_str("open") }, 5000, NULL));
-    ben = chat_aid_send(c, 200, 5000);
-    cat = chat_aid_ask(c, RPC_CHAT_SEND, CAT, &req, 5000, NULL);
     wait_ok(c, ben);
     wait_ok(c, cat);
+}
+
+static size_t last_insert(struct chat_aid *c)
+{
     return fake_db_last(c->db, INSERT)->stmts[0].nrows;
 }
 
-static void who_met_the_fence_once_goes_with_others_again(void **state)
+static void who_met_the_fence_lately_holds_up_nobody_else(void **state)
 {
-    script_quiet_after(*state, 1, 2);
-    assert_int_equal(last_insert_of_two(*state), 2);
+    struct chat_aid *c = *state;
+
+    script_open(c);
+    script_losses(c, INSERT, HEAD, 1);
+    script_tail(c, HEAD + 2);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    wait_ok(c, chat_aid_send(c, 100, 5000));
+    wait_ok(c, chat_aid_ask(c, RPC_CHAT_SEND, CAT, &(SendRequest){ .client_msg_id = 101, .body = rpc_str("open") }, 5000, NULL));
+    chat_aid_turn_for(c, 1100); /* the pauses are over */
+    send_two(c, 200);
+    assert_int_equal(last_insert(c), 1);
+    assert_int_equal(fake_db_count(c->db, INSERT), 5);
 }
 
-static void who_met_it_twice_in_a_row_goes_alone_for_a_while(void **state)
+static void who_met_it_lately_goes_with_others_who_did(void **state)
 {
-    script_quiet_after(*state, 2, 1);
-    assert_int_equal(last_insert_of_two(*state), 1);
+    const struct db_val others[] = { I(BEN), I(ANN), I(BEN), I(900), I(HEAD + 2), I(9), I(2000), I(CAT), I(ANN), I(CAT), I(901), I(HEAD + 2), I(9), I(2000) };
+    const struct db_val tail[] = { I(CAT), I(ANN), I(CAT), I(902), I(HEAD), I(7), I(1000) };
+    struct chat_aid *c = *state;
+
+    script_open(c);
+    fake_db_rows(c->db, TAIL, 1, 1, 7, tail);
+    script_tail(c, HEAD + 2);
+    fake_db_rows(c->db, BY_SEQ, FAKE_ALWAYS, 2, 7, others);
+    fake_db_rows(c->db, BY_ID, FAKE_ALWAYS, 0, 7, NULL);
+    fake_db_done(c->db, INSERT, 2, BT_OK, 0, 1);
+    fake_db_done(c->db, INSERT, 1, BT_EEXIST, 0, 0);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 2);
+    wait_ok(c, chat_aid_send(c, 100, 5000));
+    wait_ok(c, chat_aid_ask(c, RPC_CHAT_SEND, CAT, &(SendRequest){ .client_msg_id = 101, .body = rpc_str("open") }, 5000, NULL));
+    send_two(c, 200);
+    assert_int_equal(fake_db_count(c->db, INSERT), 4);
+    chat_aid_turn_for(c, 1100);
+    send_two(c, 300);
+    assert_int_equal(last_insert(c), 2);
+    assert_int_equal(fake_db_count(c->db, INSERT), 5);
 }
 
 /* ---- what is read anew ------------------------------------------------------------------------------------------------------------------ */
@@ -412,8 +430,8 @@ int main(void)
         TEST(who_has_won_leaves_the_other_room_and_looks_what_he_wrote),
         TEST(the_pauses_end_a_second_after_the_other_was_last_met),
         TEST(a_stop_does_not_wait_for_anybodys_turn),
-        TEST(who_met_the_fence_once_goes_with_others_again),
-        TEST(who_met_it_twice_in_a_row_goes_alone_for_a_while),
+        TEST(who_met_the_fence_lately_holds_up_nobody_else),
+        TEST(who_met_it_lately_goes_with_others_who_did),
         TEST(of_a_pair_only_the_end_of_the_log_is_read_anew),
         TEST(what_another_node_has_owned_meanwhile_is_read_before_the_next_write),
         TEST(what_another_node_owns_is_read_before_a_write_that_follows_a_pause),
