@@ -93,7 +93,7 @@ static void history_fetch_done(enum bt_err err, const struct db_rows *rows, void
 
 static void history_next(struct history *h)
 {
-    struct store_range range = { h->place.hi, h->place.lo, h->first, h->last, h->place.left_seq };
+    struct store_range range = { h->place.hi, h->place.lo, h->first, h->last, h->place.left_seq, h->place.user_id };
     if (rpc_call_is_dead(h->call)) {
         history_fail(h, BT_ECANCELLED);
         return;

@@ -241,7 +241,7 @@ static bool walk_fetch(struct walk *w)
             continue;
         if (last - s->next >= OFFLINE_FETCH - total)
             last = s->next + (OFFLINE_FETCH - total) - 1;
-        ranges[n++] = (struct store_range){ s->place.hi, s->place.lo, s->next, last, s->place.left_seq };
+        ranges[n++] = (struct store_range){ s->place.hi, s->place.lo, s->next, last, s->place.left_seq, w->user_id };
         total += (size_t)(last - s->next + 1);
         s->next = last + 1;
     }

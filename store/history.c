@@ -7,9 +7,13 @@
 
 /*
  * STORE_EDIT is 2. Constant keys in each part, for the reason that member.c gives. An edit writes its text over the older one, so
- * who left between the two is shown none.
+ * who left between the two is shown none. He may have left only since his place was read, so that is asked again here, in the same
+ * snapshot as the text; of a text that was never edited nothing is asked.
  */
-#define SHOWN(column) " CASE WHEN COALESCE(r.edited_seq, x.edited_seq) > ? THEN NULL WHEN x.kind = 2 THEN r." column " ELSE x." column " END"
+#define SHOWN(column)                                                                                                                                          \
+    " CASE WHEN COALESCE(r.edited_seq, x.edited_seq) > ? THEN NULL"                                                                                            \
+    " WHEN COALESCE(r.edited_seq, x.edited_seq) > (SELECT m.left_seq FROM member m WHERE m.hi = ? AND m.lo = ? AND m.user_id = ? AND m.left_seq > 0) THEN NULL" \
+    " WHEN x.kind = 2 THEN r." column " ELSE x." column " END"
 #define RANGE_1                                                                                                                                                \
     "SELECT x.hi, x.lo, x.seq, x.sender_id, x.client_msg_id, x.sent_ms, x.kind, x.refers_to_seq,"                                                              \
     SHOWN("content_type") " AS ctype," SHOWN("body") " AS text FROM message x"                                                                                 \
@@ -20,7 +24,7 @@
 
 void store_history(struct store *st, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
 {
-    enum { PARAMS = 6 };
+    enum { PARAMS = 12 };
     static const char sql_1[] = RANGE_1 " ORDER BY x.seq", sql_16[] = RANGE_16 " ORDER BY 1, 2, 3";
     struct db_val vals[STORE_RANGES_MAX * PARAMS];
     size_t width = n == 1 ? 1 : STORE_RANGES_MAX;
@@ -29,11 +33,12 @@ void store_history(struct store *st, const struct store_range *ranges, size_t n,
     for (size_t i = 0; i < width; i++) {
         const struct store_range *k = i < n ? &ranges[i] : NULL; /* unused places ask for what can't exist */
         struct db_val *v = vals + i * PARAMS;
-        v[0] = v[1] = db_int(k && k->left_seq ? (int64_t)k->left_seq : INT64_MAX);
-        v[2] = db_int(k ? (int64_t)k->hi : -1);
-        v[3] = db_int(k ? (int64_t)k->lo : -1);
-        v[4] = db_int(k ? (int64_t)k->first : 1);
-        v[5] = db_int(k ? (int64_t)k->last : 0);
+        v[0] = v[4] = db_int(k && k->left_seq ? (int64_t)k->left_seq : INT64_MAX);
+        v[1] = v[5] = v[8] = db_int(k ? (int64_t)k->hi : -1);
+        v[2] = v[6] = v[9] = db_int(k ? (int64_t)k->lo : -1);
+        v[3] = v[7] = db_int(k ? (int64_t)k->user_id : 0);
+        v[10] = db_int(k ? (int64_t)k->first : 1);
+        v[11] = db_int(k ? (int64_t)k->last : 0);
     }
     db_query(store_db(st), width == 1 ? sql_1 : sql_16, vals, width * PARAMS, cb, arg);
 }

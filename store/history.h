@@ -18,7 +18,8 @@ struct store;
 
 /*
  * A message as it is served: body and content type are empty once it was recalled; those of an edit are what the edited
- * message says now. Body and content type are empty where the text is from an edit after the range's left_seq.
+ * message says now. Body and content type are empty where the text is from an edit after the range's left_seq,
+ * or after its reader has left.
  */
 struct store_logged {
     uint64_t hi, lo, seq;

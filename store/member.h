@@ -46,7 +46,8 @@ struct store_place store_place_of(const struct db_rows *rows, size_t r);
 struct store_range {
     uint64_t hi, lo;
     uint64_t first, last;
-    uint64_t left_seq;                   /* for reading texts: who reads left by that message, and sees nothing written after; 0: he is in */
+    uint64_t left_seq;                   /* for reading texts: who reads left by that message, and sees nothing written after; 0: he was in */
+    uint64_t user_id;                    /* for reading texts: who reads, as he may leave any moment; 0: no matter */
 };
 
 /* What a list of conversations shows besides. name is lent with the rows. */

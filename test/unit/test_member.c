@@ -168,7 +168,7 @@ static void outlines(struct store_env *env, struct got *got, uint64_t user, cons
 static void outlines_name_the_peer_or_the_group(void **state)
 {
     struct store_env *env = *state;
-    const struct store_range ranges[] = { { 9, 4, 1, 10, 0 }, { 9, 9, 1, 10, 0 }, { 30, 0, 1, 10, 0 } };
+    const struct store_range ranges[] = { { 9, 4, 1, 10, 0, 0 }, { 9, 9, 1, 10, 0, 0 }, { 30, 0, 1, 10, 0, 0 } };
     static struct got got;
     seed_account(env, 4, "anna");
     seed_account(env, 9, "bert");
@@ -192,7 +192,7 @@ static void outlines_name_the_peer_or_the_group(void **state)
 static void only_what_others_said_and_did_not_take_back_is_unread(void **state)
 {
     struct store_env *env = *state;
-    const struct store_range all = { 9, 4, 1, 8, 0 }, late = { 9, 4, 4, 8, 0 }, none = { 9, 4, 9, 8, 0 };
+    const struct store_range all = { 9, 4, 1, 8, 0, 0 }, late = { 9, 4, 4, 8, 0, 0 }, none = { 9, 4, 9, 8, 0, 0 };
     static struct got got;
     seed_pair(env, 9, 4);
     seed_message(env, 9, 4, 1, 4, 1, 0, "hello");
@@ -217,7 +217,7 @@ static void only_what_others_said_and_did_not_take_back_is_unread(void **state)
 static void history_reads_many_stretches_in_order(void **state)
 {
     struct store_env *env = *state;
-    const struct store_range ranges[] = { { 9, 4, 3, 4, 0 }, { 9, 5, 2, 2, 0 }, { 30, 0, 9, 12, 0 }, { 31, 0, 1, 5, 0 } };
+    const struct store_range ranges[] = { { 9, 4, 3, 4, 0, 0 }, { 9, 5, 2, 2, 0, 0 }, { 30, 0, 9, 12, 0, 0 }, { 31, 0, 1, 5, 0, 0 } };
     static struct got got;
     seed_texts(env, 9, 4, 1, 9, 9);
     seed_texts(env, 9, 5, 1, 9, 9);
@@ -237,7 +237,7 @@ static void history_reads_many_stretches_in_order(void **state)
 static void a_text_from_an_edit_after_one_left_is_not_served_to_him(void **state)
 {
     struct store_env *env = *state;
-    const struct store_range in = { 30, 0, 1, 5, 0 }, left[] = { { 30, 0, 1, 4, 4 }, { 31, 0, 1, 1, 4 } };
+    const struct store_range in = { 30, 0, 1, 5, 0, 0 }, left[] = { { 30, 0, 1, 4, 4, 0 }, { 31, 0, 1, 1, 4, 0 } };
     static struct got got;
     seed_message(env, 30, 0, 1, 9, 1, 0, "first");
     seed_message(env, 30, 0, 2, 9, 1, 0, "second");
@@ -269,10 +269,36 @@ static void a_text_from_an_edit_after_one_left_is_not_served_to_him(void **state
     assert_string_equal(got.text[2], "later");
 }
 
+/* His place was read when he was in; when the texts are read he is not any more, and one of them is a later one. */
+static void a_text_from_an_edit_after_one_left_meanwhile_is_not_served_to_him(void **state)
+{
+    struct store_env *env = *state;
+    const struct store_range ranges[] = { { 30, 0, 1, 2, 0, 8 }, { 31, 0, 1, 1, 0, 8 } };
+    static struct got got;
+    seed_message(env, 30, 0, 1, 9, 1, 0, "first");
+    seed_message(env, 30, 0, 2, 9, 1, 0, "second");
+    seed_message(env, 31, 0, 1, 9, 1, 0, "elsewhere");
+    seed_member(env, 30, 0, 8, 1, 1, 0);
+    seed_replace(env, 30, 0, 1, "later");
+    assert_int_equal(env_exec(env, "UPDATE message SET edited_seq = 5 WHERE hi = 30 AND lo = 0 AND seq = 1", NULL, 0, 1).err, BT_OK);
+    for (int left_seq = 0; left_seq <= 5; left_seq++) {
+        const struct db_val at[] = { db_int(left_seq) };
+        env_exec(env, "UPDATE member SET left_seq = ? WHERE hi = 30 AND lo = 0 AND user_id = 8", at, 1, DB_ANY);
+        for (size_t n = 1; n <= 2; n++) {
+            got = (struct got){ 0 };
+            store_history(env->store, ranges, n, logged_done, &got);
+            env_wait(env, &got.is_done);
+            assert_int_equal(got.n, n + 1);
+            assert_string_equal(got.text[0], left_seq == 0 || left_seq == 5 ? "later" : "");
+            assert_string_equal(got.text[1], "second");
+        }
+    }
+}
+
 static void an_edit_is_served_with_what_its_message_says_now(void **state)
 {
     struct store_env *env = *state;
-    const struct store_range range = { 9, 4, 1, 5, 0 };
+    const struct store_range range = { 9, 4, 1, 5, 0, 0 };
     static struct got got;
     seed_message(env, 9, 4, 1, 4, 1, 0, "first");
     seed_message(env, 9, 4, 2, 4, 1, 0, "secret");
@@ -395,6 +421,7 @@ int main(void)
         TEST(only_what_others_said_and_did_not_take_back_is_unread),
         TEST(history_reads_many_stretches_in_order),
         TEST(a_text_from_an_edit_after_one_left_is_not_served_to_him),
+        TEST(a_text_from_an_edit_after_one_left_meanwhile_is_not_served_to_him),
         TEST(an_edit_is_served_with_what_its_message_says_now),
         TEST(marks_only_rise),
         TEST(receipts_count_who_was_in_and_still_is),

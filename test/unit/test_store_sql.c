@@ -348,7 +348,7 @@ static void look_back(struct tale *t)
     for (uint64_t i = 0; i < STORE_FIND_MAX; i++)
         ids[i] = (struct store_message_id){ .hi = BOB, .lo = ALICE, .sender_id = 1 + i % 2, .client_msg_id = (i + 1) * 1000, .seq = 60 + i };
     for (uint64_t i = 0; i < STORE_RANGES_MAX; i++)
-        ranges[i] = i % 2 == 0 ? (struct store_range){ BOB, ALICE, 1 + i * 5, 3 + i * 5, i } : (struct store_range){ GROUP, 0, 1 + i, 9, 0 };
+        ranges[i] = i % 2 == 0 ? (struct store_range){ BOB, ALICE, 1 + i * 5, 3 + i * 5, i, BOB } : (struct store_range){ GROUP, 0, 1 + i, 9, 0, ALICE };
     READ(store_message_newest, BOB, ALICE, 3);
     READ(store_message_at, BOB, ALICE, 71);
     static const size_t widths[] = { 1, 3, 16 };
