@@ -13,34 +13,48 @@
 
 void net_cast_begin(struct net_cast *cast, struct net_loop *loop, const void *head, uint32_t head_len, const void *body, uint32_t body_len)
 {
-    uint64_t len = (uint64_t)head_len + body_len;
-
     *cast = (struct net_cast){ .loop = loop, .head = head, .body = body, .head_len = head_len, .body_len = body_len };
+}
+
+/* Kept as soon as one can take it from there: that may be none. Where there is no room each gets a copy. */
+static void keep(struct net_cast *cast)
+{
+    struct net_loop *loop = cast->loop;
+    uint64_t len = (uint64_t)cast->head_len + cast->body_len;
+
+    cast->was_tried = true;
     if (!loop->casts)
         loop->casts = bt_malloc(NET_CAST_ROOM);
     if (!loop->casts || len > NET_CAST_ROOM - loop->casts_len)
-        return; /* each gets a copy */
+        return;
     cast->at = loop->casts_len;
     cast->is_kept = true;
-    memcpy(loop->casts + cast->at, head, head_len);
-    if (body_len > 0)
-        memcpy(loop->casts + cast->at + head_len, body, body_len);
+    memcpy(loop->casts + cast->at, cast->head, cast->head_len);
+    if (cast->body_len > 0)
+        memcpy(loop->casts + cast->at + cast->head_len, cast->body, cast->body_len);
     loop->casts_len += (uint32_t)len;
 }
 
-/* Its part is what was cast just before, or it has none and nothing else. */
-static bool can_take(const struct net_conn *c, const struct net_cast *cast)
+static bool is_kept(struct net_cast *cast)
 {
-    if (c->is_casting)
-        return c->cast_at + c->cast_len == cast->at;
-    return !c->out.first && !c->stack && !c->is_writing && !c->is_dialling;
+    if (!cast->was_tried)
+        keep(cast);
+    return cast->is_kept;
 }
 
-enum bt_err net_conn_cast(struct net_conn *c, const struct net_cast *cast)
+/* Its part is what was cast just before, or it has none and nothing else. */
+static bool can_take(const struct net_conn *c, struct net_cast *cast)
+{
+    if (c->is_casting)
+        return is_kept(cast) && c->cast_at + c->cast_len == cast->at;
+    return !c->out.first && !c->stack && !c->is_writing && !c->is_dialling && is_kept(cast);
+}
+
+enum bt_err net_conn_cast(struct net_conn *c, struct net_cast *cast)
 {
     uint32_t len = cast->head_len + cast->body_len;
 
-    if (!cast->is_kept || !can_take(c, cast))
+    if (!can_take(c, cast))
         return net_conn_write2(c, cast->head, cast->head_len, cast->body, cast->body_len);
     enum bt_err err = net_conn_write_check(c);
     if (err != BT_OK)

@@ -97,9 +97,9 @@ enum bt_err net_conn_write2(struct net_conn *c, const void *head, size_t head_le
 enum bt_err net_conn_write_last(struct net_conn *c, const void *data, size_t len);
 
 /*
- * The same bytes to many connections. net_cast_begin() keeps head + body once, for this turn, as long as there is room for it; a
- * connection that has nothing else to write then only notes which part of what was kept is for it, and a run of casts that all get is
- * written from there. Where that is not so they are copied, as by net_conn_write2(), whose errors these are. head and body are lent
+ * The same bytes to many connections. head + body are kept once, for this turn, as long as there is room for it, as soon as there is a
+ * connection that has nothing else to write: it then only notes which part of what was kept is for it, and a run of casts that all get
+ * is written from there. Where that is not so they are copied, as by net_conn_write2(), whose errors these are. head and body are lent
  * until the last net_conn_cast(), on connections of the same loop, within one call from the loop.
  */
 struct net_cast {
@@ -107,10 +107,10 @@ struct net_cast {
     const void *head, *body;
     uint32_t head_len, body_len;
     uint32_t at;             /* among what the loop keeps, if is_kept */
-    bool is_kept;
+    bool is_kept, was_tried;
 };
 void net_cast_begin(struct net_cast *cast, struct net_loop *loop, const void *head, uint32_t head_len, const void *body, uint32_t body_len);
-enum bt_err net_conn_cast(struct net_conn *c, const struct net_cast *cast);
+enum bt_err net_conn_cast(struct net_conn *c, struct net_cast *cast);
 
 /* Other limits from now on; borrowed as long as c lives. */
 void net_conn_set_limits(struct net_conn *c, const struct net_conn_limits *limits);

@@ -41,7 +41,7 @@ void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_
 }
 
 /* To a user's sessions. One whose login is under way gets nothing yet: it compares positions when it is done. */
-static void push_user(struct proxy *proxy, uint64_t user_id, uint64_t except_session, const struct rpc_cast *cast)
+static void push_user(struct proxy *proxy, uint64_t user_id, uint64_t except_session, struct rpc_cast *cast)
 {
     struct proxy_client *c, *next;
 

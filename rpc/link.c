@@ -280,9 +280,9 @@ void rpc_cast_begin(struct rpc_cast *cast, struct net_loop *loop, const struct r
     net_cast_begin(&cast->bytes, loop, cast->head, RPC_HEADER_SIZE, payload, len);
 }
 
-enum bt_err rpc_link_cast(struct rpc_link *l, const struct rpc_cast *cast)
+enum bt_err rpc_link_cast(struct rpc_link *l, struct rpc_cast *cast)
 {
-    const struct net_cast *bytes = &cast->bytes;
+    struct net_cast *bytes = &cast->bytes;
     size_t size = RPC_HEADER_SIZE + (size_t)bytes->body_len;
 
     if (l->is_closing)

@@ -131,7 +131,7 @@ struct rpc_cast {
     struct net_cast bytes;
 };
 void rpc_cast_begin(struct rpc_cast *cast, struct net_loop *loop, const struct rpc_header *h, const uint8_t *payload, uint32_t len);
-enum bt_err rpc_link_cast(struct rpc_link *l, const struct rpc_cast *cast); /* errors: rpc_link_event() */
+enum bt_err rpc_link_cast(struct rpc_link *l, struct rpc_cast *cast); /* errors: rpc_link_event() */
 
 /* Close now / after what is queued has left. Open calls that came in stay valid and reply into nothing. */
 void rpc_link_close(struct rpc_link *l, enum bt_err why);
