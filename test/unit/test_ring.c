@@ -184,6 +184,18 @@ static void a_members_argument_is_handed_back(void **state)
     ring_free(r);
 }
 
+static void who_is_alone_owns_everything(void **state)
+{
+    static const uint32_t weights[] = { 0, 0, 3 };
+    struct ring *r = ring_of(3, weights);
+    (void)state;
+    for (uint64_t hi = 1; hi < 50; hi++) {
+        assert_string_equal(ring_find(r, hi, 7, 0)->name, names[2]);
+        assert_null(ring_find(r, hi, 7, 1));
+    }
+    ring_free(r);
+}
+
 static void without_memory_no_ring_is_made(void **state)
 {
     static const struct ring_member members[] = { { "a", 1, NULL }, { "b", 1, NULL } };
@@ -214,6 +226,7 @@ int main(void)
         cmocka_unit_test(those_after_the_owner_are_all_the_others_once),
         cmocka_unit_test(an_empty_ring_owns_nothing),
         cmocka_unit_test(a_members_argument_is_handed_back),
+        cmocka_unit_test(who_is_alone_owns_everything),
         cmocka_unit_test(without_memory_no_ring_is_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
