@@ -48,24 +48,82 @@ enum bt_err rpc_codec_decode(const struct rpc_codec *codec, const uint8_t *paylo
     return BT_EINVAL;
 }
 
-/* 64 bits are 9 times 7 and one more: the tenth byte is 0 or 1, and the last. */
-bool rpc_codec_long_varint(struct codec_in *in, uint64_t *v_out)
+/*
+ * Eight bytes of a varint at once: the low 7 bits of each, put together, two neighbours at a time. And back, for writing.
+ */
+static uint64_t join_bits(uint64_t w)
+{
+    w = (w & UINT64_C(0x007f007f007f007f)) | (w & UINT64_C(0x7f007f007f007f00)) >> 1;
+    w = (w & UINT64_C(0x00003fff00003fff)) | (w & UINT64_C(0x3fff00003fff0000)) >> 2;
+    return (w & UINT64_C(0x000000000fffffff)) | (w & UINT64_C(0x0fffffff00000000)) >> 4;
+}
+
+static uint64_t part_bits(uint64_t v)
+{
+    v = (v & UINT64_C(0x000000000fffffff)) | (v & UINT64_C(0x00fffffff0000000)) << 4;
+    v = (v & UINT64_C(0x00003fff00003fff)) | (v & UINT64_C(0x0fffc0000fffc000)) << 2;
+    return (v & UINT64_C(0x007f007f007f007f)) | (v & UINT64_C(0x3f803f803f803f80)) << 1;
+}
+
+enum { WORD = 8 };
+#define GOES_ON UINT64_C(0x8080808080808080) /* the bit of each byte that says that another one follows */
+
+static bool took(struct codec_in *in, const uint8_t *end, uint64_t v, uint64_t *v_out)
+{
+    in->p = end;
+    *v_out = v;
+    return true;
+}
+
+/* Near the end of the payload. */
+static bool short_varint(struct codec_in *in, uint64_t *v_out)
 {
     const uint8_t *p = in->p;
     uint64_t v = 0;
 
     for (unsigned shift = 0; p < in->end; shift += 7) {
         uint8_t byte = *p++;
-        if (shift == 63 && byte > 1)
-            return false;
         v |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            in->p = p;
-            *v_out = v;
-            return true;
-        }
+        if (byte < 0x80)
+            return took(in, p, v, v_out);
     }
     return false;
+}
+
+/* 64 bits are 9 times 7 and one more: the tenth byte is 0 or 1, and the last. */
+bool rpc_codec_long_varint(struct codec_in *in, uint64_t *v_out)
+{
+    const uint8_t *p = in->p;
+    size_t left = (size_t)(in->end - p);
+    uint64_t w, v;
+
+    if (left < WORD)
+        return short_varint(in, v_out);
+    memcpy(&w, p, sizeof w);
+    w = le64toh(w);
+    uint64_t ends = ~w & GOES_ON;
+    if (ends != 0) {
+        unsigned bits = (unsigned)__builtin_ctzll(ends) + 1;
+        return took(in, p + bits / 8, join_bits(w & UINT64_MAX >> (64 - bits)), v_out);
+    }
+    v = join_bits(w);
+    if (left > WORD && p[8] < 0x80)
+        return took(in, p + 9, v | (uint64_t)p[8] << 56, v_out);
+    if (left > WORD + 1 && p[9] <= 1)
+        return took(in, p + 10, v | (uint64_t)(p[8] & 0x7f) << 56 | (uint64_t)p[9] << 63, v_out);
+    return false;
+}
+
+uint8_t *rpc_codec_put_long_varint(uint8_t *p, uint64_t v)
+{
+    uint64_t w = htole64(part_bits(v) | GOES_ON);
+
+    memcpy(p, &w, sizeof w);
+    p[8] = (uint8_t)(v >> 56);
+    if (p[8] < 0x80)
+        return p + 9;
+    p[9] = 1;
+    return p + 10;
 }
 
 bool rpc_codec_long_varint32(struct codec_in *in, uint32_t *v_out)

@@ -54,8 +54,13 @@ static inline size_t codec_with_length(size_t len)
     return codec_varint_size(len) + len;
 }
 
+/* The same for one of more than 56 bits: an id of a message, a session, ... */
+uint8_t *rpc_codec_put_long_varint(uint8_t *p, uint64_t v);
+
 static inline uint8_t *codec_put_varint(uint8_t *p, uint64_t v)
 {
+    if (v >> 56 != 0)
+        return rpc_codec_put_long_varint(p, v);
     while (v >= 0x80) {
         *p++ = (uint8_t)(v | 0x80);
         v >>= 7;
