@@ -158,7 +158,12 @@ void chat_signal(struct rpc_call *call, const void *msg, void *self)
         rpc_fail(call, BT_EINVAL, "type is at most %d bytes of UTF-8, the body at most %u bytes", SIGNAL_TYPE_MAX, (unsigned)chat->set.signal_max);
         return;
     }
-    submit(chat, call, chat_op_new(chat, OP_SIGNAL, call, 0, 0, req->type, req->body));
+    const struct rpc_header *h = rpc_call_header(call);
+    SignalEvent event = { .sender_id = h->caller, .type = req->type, .body = req->body };
+    rpc_key_of(h->caller, h->target, &event.hi, &event.lo);
+    struct chat_conv *c = chat_conv_get(chat, event.hi, event.lo);
+    if (c == NULL || !chat_signal_at_once(c, call, &event))
+        submit(chat, call, chat_op_new(chat, OP_SIGNAL, call, 0, 0, req->type, req->body));
 }
 
 /* An id for the message that tells a change: like a device's, milliseconds above random bits. */

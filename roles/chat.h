@@ -9,7 +9,8 @@
  *   -> chat_push.c (answer the sender, then push to whom presence knows; chat_doors.c: while it is away, whom proxies
  *      know).
  *
- * A conversation takes its ops in the order in which they came. Loop thread only.
+ * A conversation takes its ops in the order in which they came. A signal that nothing stands before goes from chat.c to
+ * chat_push.c at once. Loop thread only.
  */
 #ifndef BT_ROLES_CHAT_H
 #define BT_ROLES_CHAT_H
@@ -295,6 +296,7 @@ struct chat_conv *chat_conv_find(const struct chat *chat, uint64_t hi, uint64_t 
 void chat_conv_free(struct chat_conv *c);
 void chat_conv_trim(struct chat *chat);              /* close the least used beyond the limit */
 void chat_conv_submit(struct chat_conv *c, struct chat_op *op);
+bool chat_conv_is_free(struct chat_conv *c);         /* a signal that came now would wait for nothing */
 void chat_conv_run(struct chat_conv *c);             /* take waiting ops as far as they can go */
 void chat_conv_recheck(struct chat_conv *c);         /* ready ops are to be checked again */
 void chat_conv_forget(struct chat_conv *c);          /* the same, and what it knows is read anew before */
@@ -319,6 +321,9 @@ void chat_owner_stop(struct chat *chat);
 
 /* Decide on an op whose turn has come: answer it, make it ready, or make it busy. */
 void chat_check(struct chat_conv *c, struct chat_op *op);
+
+/* A signal that need not wait, and that may be sent: answered and pushed, without an op. False: nothing was done. */
+bool chat_signal_at_once(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event);
 
 enum { CHAT_SOLO_MS = 5000, CHAT_FENCED_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
 
@@ -431,6 +436,7 @@ void chat_doors_free(struct chat *chat);
 /* ---- chat_push.c ---------------------------------------------------------------------------------------------------------------- */
 
 void chat_push_op(struct chat *chat, struct chat_op *op);      /* a committed op, or a signal: to the members; takes op */
+void chat_push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event); /* now, as presence is known, and answer it */
 void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace, enum bt_err presence_err); /* wherever they are */
 void chat_push_lost(struct chat *chat, uint32_t node);         /* a proxy may have missed some: it is told when it can be */
 void chat_push_news(const char *address, enum rpc_link_news news, void *chat_arg);

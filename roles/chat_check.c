@@ -27,9 +27,14 @@ static void verify_done(enum bt_err err, const struct db_rows *rows, void *arg)
 }
 
 /* Another owner may have changed a group since it was last known to stand as it is known here. */
+static bool is_group_old(const struct chat_conv *c)
+{
+    return c->lo == 0 && net_now_ms(c->chat->env.loop) >= c->known_ms + CHAT_FRESH_MS;
+}
+
 static bool is_unverified(const struct chat_conv *c, const struct chat_op *op)
 {
-    return c->lo == 0 && !op->is_verified && net_now_ms(c->chat->env.loop) >= c->known_ms + CHAT_FRESH_MS;
+    return !op->is_verified && is_group_old(c);
 }
 
 static void verify(struct chat_conv *c, struct chat_op *op)
@@ -271,6 +276,16 @@ static void check_signal(struct chat_conv *c, struct chat_op *op)
     }
     c->pins++;
     chat_push_op(c->chat, op);
+}
+
+bool chat_signal_at_once(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event)
+{
+    const char *detail;
+
+    if (!chat_conv_is_free(c) || !chat_presence_is_current(c->chat) || is_group_old(c) || may_write(c, event->sender_id, &detail) != BT_OK)
+        return false;
+    chat_push_signal(c, call, event);
+    return true;
 }
 
 void chat_check(struct chat_conv *c, struct chat_op *op)

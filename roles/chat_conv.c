@@ -457,17 +457,27 @@ static bool are_rights_old(const struct chat_conv *c)
     return c->lo != 0 && (c->rights_ms == 0 || net_now_ms(c->chat->env.loop) >= c->rights_ms + CHAT_RIGHTS_MS);
 }
 
+/* What is known of it may be wrong: it is read before anything is decided on. */
+static bool must_load(struct chat_conv *c)
+{
+    if (c->db_generation != db_generation(store_db(c->chat->env.store)))
+        c->is_stale = true;
+    if (!has_writes(c) && chat_owner_may_differ(c))
+        c->is_outrun = true;
+    return c->state == CONV_UNKNOWN || c->is_stale || c->is_outrun;
+}
+
+bool chat_conv_is_free(struct chat_conv *c)
+{
+    return c->state == CONV_READY && c->waiting.first == NULL && c->busy == NULL && !net_timer_is_running(&c->turn) && !must_load(c) && !are_rights_old(c) &&
+           !(c->is_unborn && has_writes(c));
+}
+
 void chat_conv_run(struct chat_conv *c)
 {
-    struct chat *chat = c->chat;
-
     while (c->waiting.first != NULL && c->busy == NULL && c->state != CONV_LOADING && !net_timer_is_running(&c->turn)) {
         struct chat_op *op = c->waiting.first;
-        if (c->db_generation != db_generation(store_db(chat->env.store)))
-            c->is_stale = true;
-        if (!has_writes(c) && chat_owner_may_differ(c))
-            c->is_outrun = true;
-        if (c->state == CONV_UNKNOWN || c->is_stale || c->is_outrun) {
+        if (must_load(c)) {
             if (has_writes(c))
                 return; /* their end calls again */
             load(c);

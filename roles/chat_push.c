@@ -267,46 +267,48 @@ static void send_all(struct chat *chat, const PushEvent *push, uint64_t trace)
     }
 }
 
+/* What is told of an op, into chat->event. */
 static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, PushEvent *push)
 {
     const struct store_message *m = &op->row;
-    struct rpc_bytes content_type = rpc_bytes(m->content_type, m->content_type_len), body = rpc_bytes(m->body, m->body_len);
+    const Message event = { .hi = m->hi,
+                            .lo = m->lo,
+                            .seq = m->seq,
+                            .sender_id = m->sender_id,
+                            .client_msg_id = m->client_msg_id,
+                            .sent_ms = m->sent_ms,
+                            .kind = (MessageKind)m->kind,
+                            .refers_to_seq = m->refers_to_seq,
+                            .content_type = rpc_bytes(m->content_type, m->content_type_len),
+                            .body = rpc_bytes(m->body, m->body_len) };
     size_t len = 0;
-    enum bt_err err;
+    enum bt_err err = encode(Message_fields, &event, &chat->event, &chat->event_cap, &len);
 
-    if (op->kind == OP_SIGNAL) {
-        const SignalEvent event = { .hi = m->hi, .lo = m->lo, .sender_id = m->sender_id, .type = content_type, .body = body };
-        err = encode(SignalEvent_fields, &event, &chat->event, &chat->event_cap, &len);
-        push->method = RPC_ON_SIGNAL;
-    } else {
-        const Message event = { .hi = m->hi,
-                                .lo = m->lo,
-                                .seq = m->seq,
-                                .sender_id = m->sender_id,
-                                .client_msg_id = m->client_msg_id,
-                                .sent_ms = m->sent_ms,
-                                .kind = (MessageKind)m->kind,
-                                .refers_to_seq = m->refers_to_seq,
-                                .content_type = content_type,
-                                .body = body };
-        err = encode(Message_fields, &event, &chat->event, &chat->event_cap, &len);
-        push->method = RPC_ON_MESSAGE;
-    }
+    push->method = RPC_ON_MESSAGE;
     push->event = rpc_bytes(chat->event, len);
-    push->except_session = op->except_session;
+    return err;
+}
+
+static enum bt_err encode_signal(struct chat *chat, const SignalEvent *event, PushEvent *push)
+{
+    size_t len = 0;
+    enum bt_err err = encode(SignalEvent_fields, event, &chat->event, &chat->event_cap, &len);
+
+    push->method = RPC_ON_SIGNAL;
+    push->event = rpc_bytes(chat->event, len);
     return err;
 }
 
 /*
- * Where the sender's own proxy holds receivers too, his answer and their push are one frame. Else nothing is done here.
+ * Where the sender's own proxy holds receivers too, his answer and their push are one frame. False: nothing was done.
  */
-static void answer_with_push(struct chat *chat, struct chat_op *op, const PushEvent *push)
+static bool answer_with_push(struct chat *chat, struct rpc_call *call, const pb_msgdesc_t *fields, const void *reply, const PushEvent *push)
 {
     enum {
         SURE_MS = 1000,       /* an answer that comes after the deadline is dropped, and the push would be with it */
         PUSH_MAX = 32 * 1024, /* half of the least that [rpc] max_frame_bytes allows: a longer one has a frame of its own */
     };
-    const char *caller = rpc_call_left_ms(op->call) >= SURE_MS ? rpc_call_node(op->call) : NULL;
+    const char *caller = rpc_call_left_ms(call) >= SURE_MS ? rpc_call_node(call) : NULL;
     uint8_t head[4 + 32];
     size_t n, i, len = 0;
     uint32_t node;
@@ -315,18 +317,15 @@ static void answer_with_push(struct chat *chat, struct chat_op *op, const PushEv
         if (strcmp(presence_node(chat->env.presence, chat->fan_used[i])->address, caller) == 0)
             break;
     if (caller == NULL || i == chat->nfan_used || encode_push(chat, chat->fan_used[i], push, &len) != BT_OK || len > PUSH_MAX)
-        return;
+        return false;
     node = chat->fan_used[i];
-    if (op->kind == OP_SIGNAL)
-        n = rpc_encode(SignalReply_fields, &(SignalReply){ 0 }, head + 4, sizeof head - 4);
-    else
-        n = rpc_encode(SendReply_fields, &(SendReply){ .seq = op->row.seq, .sent_ms = op->row.sent_ms }, head + 4, sizeof head - 4);
+    n = rpc_encode(fields, reply, head + 4, sizeof head - 4);
     head[0] = head[1] = head[2] = 0;
     head[3] = (uint8_t)n;
-    rpc_reply_raw2(op->call, RPC_STATUS_OK, RPC_FLAG_PUSHED, head, 4 + n, chat->push, len);
-    op->call = NULL;
+    rpc_reply_raw2(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, head, 4 + n, chat->push, len);
     chat->fan[node].n = 0; /* has got it */
     chat->fan_used[i] = chat->fan_used[--chat->nfan_used];
+    return true;
 }
 
 static void lose_all(struct chat *chat)
@@ -336,28 +335,72 @@ static void lose_all(struct chat *chat)
     fan_clear(chat);
 }
 
+/* To the members of now. call NULL: it was answered. */
+static void push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event, uint64_t except_session, uint64_t trace)
+{
+    struct chat *chat = c->chat;
+    const SignalReply reply = { 0 };
+    PushEvent push = { .except_session = except_session };
+
+    fan_clear(chat);
+    fan_members(c, 0);
+    if (chat->nfan_used > 0 && encode_signal(chat, event, &push) != BT_OK)
+        lose_all(chat);
+    if (call != NULL && !answer_with_push(chat, call, SignalReply_fields, &reply, &push))
+        rpc_reply(call, &reply);
+    send_all(chat, &push, trace);
+}
+
+void chat_push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event)
+{
+    const struct rpc_header *h = rpc_call_header(call);
+
+    push_signal(c, call, event, h->session, h->trace);
+}
+
+static void push_waiting_signal(struct chat_op *op)
+{
+    const struct store_message *m = &op->row;
+    const SignalEvent event = { .hi = m->hi,
+                                .lo = m->lo,
+                                .sender_id = m->sender_id,
+                                .type = rpc_bytes(m->content_type, m->content_type_len),
+                                .body = rpc_bytes(m->body, m->body_len) };
+
+    push_signal(op->conv, op->call, &event, op->except_session, op->trace);
+    op->call = NULL;
+}
+
+static void push_committed(struct chat *chat, struct chat_op *op)
+{
+    const SendReply reply = { .seq = op->row.seq, .sent_ms = op->row.sent_ms };
+    PushEvent push = { .except_session = op->except_session };
+
+    fan_clear(chat);
+    fan_members(op->conv, op->row.seq);
+    if (op->also_push != 0)
+        fan_user(chat, op->also_push);
+    if (chat->nfan_used > 0 && encode_event(chat, op, &push) != BT_OK)
+        lose_all(chat);
+    if (op->kind != OP_APPLY && op->call != NULL && answer_with_push(chat, op->call, SendReply_fields, &reply, &push))
+        op->call = NULL;
+    chat_op_reply(op);
+    send_all(chat, &push, op->trace);
+}
+
 static void push_op(struct chat *chat, struct chat_wait *w, enum bt_err presence_err)
 {
     struct chat_op *op = (struct chat_op *)w;
-    struct chat_conv *c = op->conv;
-    PushEvent push = { 0 };
 
-    fan_clear(chat);
     if (presence_err != BT_OK) {
         chat_op_reply(op);
         lost_everywhere(chat);
+    } else if (op->kind == OP_SIGNAL) {
+        push_waiting_signal(op);
     } else {
-        fan_members(c, op->kind == OP_SIGNAL ? 0 : op->row.seq);
-        if (op->also_push != 0)
-            fan_user(chat, op->also_push);
-        if (chat->nfan_used > 0 && encode_event(chat, op, &push) != BT_OK)
-            lose_all(chat);
-        if (op->kind != OP_APPLY && op->call != NULL)
-            answer_with_push(chat, op, &push);
-        chat_op_reply(op);
-        send_all(chat, &push, op->trace);
+        push_committed(chat, op);
     }
-    c->pins--;
+    op->conv->pins--;
     chat_op_free(chat, op);
 }
 

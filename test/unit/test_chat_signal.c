@@ -1,0 +1,184 @@
+/*
+ * test/unit/test_chat_signal.c: signals: those that nothing stands before are pushed at once, and cost no memory; the others
+ * wait as messages do.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "net/mem.h"
+#include "roles/chat.h"
+#include "rpc/status.h"
+#include "test/unit/chat_aid.h"
+
+static const SignalRequest typing = { .type = { (const uint8_t *)"typing", 6 }, .body = { (const uint8_t *)"a body", 6 } };
+
+static struct chat_answer *signal_ben(struct chat_aid *c)
+{
+    return chat_aid_ask(c, RPC_CHAT_SIGNAL, BEN, &typing, 5000, NULL);
+}
+
+static void wait_status(struct chat_aid *c, const struct chat_answer *a, uint8_t status)
+{
+    chat_aid_wait(c, a);
+    assert_int_equal(a->status, status);
+}
+
+/* The conversation is open and known from then on. */
+static struct chat_conv *open_conv(struct chat_aid *c)
+{
+    struct chat_conv *conv;
+
+    chat_aid_script(c, 4, 4);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    for (int i = 0; i < 3; i++)
+        wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    conv = chat_conv_find(c->chat, BEN, ANN);
+    assert_non_null(conv);
+    assert_int_equal(c->npushed, 3);
+    return conv;
+}
+
+static void a_signal_that_nothing_stands_before_needs_no_memory(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_answer *a;
+
+    open_conv(c);
+    bt_mem_fail_after(0);
+    a = signal_ben(c);
+    chat_aid_wait(c, a);
+    assert_false(bt_mem_has_failed());
+    bt_mem_fail_after(-1);
+    assert_int_equal(a->status, RPC_STATUS_OK);
+    assert_int_equal(c->npushed, 4);
+    assert_int_equal(c->nreceivers, 4); /* Ben alone: Ann is not connected */
+    assert_int_equal(((struct chat *)c->chat)->nops, 0);
+}
+
+static void a_signal_waits_behind_what_is_being_decided_on(void **state)
+{
+    const EditRequest edit = { .client_msg_id = 200, .refers_to_seq = 4, .body = rpc_str("another text") };
+    const struct db_val none[9] = { I(0) };
+    struct chat_aid *c = *state;
+    struct chat_answer *first, *a;
+
+    open_conv(c);
+    fake_db_rows(c->db, "SELECT hi, lo, seq", FAKE_ALWAYS, 0, 9, none);
+    fake_db_rows(c->db, BY_ID, FAKE_ALWAYS, 0, 7, none);
+    fake_db_hold(c->db, true);
+    first = chat_aid_ask(c, RPC_CHAT_EDIT, BEN, &edit, 5000, NULL);
+    a = signal_ben(c);
+    chat_aid_turn_for(c, 20);
+    assert_false(first->is_done || a->is_done);
+    assert_int_equal(c->npushed, 3);
+    fake_db_hold(c->db, false);
+    chat_aid_wait(c, first);
+    wait_status(c, a, RPC_STATUS_OK);
+    assert_int_equal(c->npushed, 4);
+}
+
+/* A message in a batch under way is no reason to wait: nobody is promised an order with what is not stored. */
+static void a_signal_passes_a_message_that_is_being_written(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_answer *first;
+
+    open_conv(c);
+    fake_db_hold(c->db, true);
+    first = chat_aid_send(c, 100, 5000);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_false(first->is_done);
+    fake_db_hold(c->db, false);
+    wait_status(c, first, RPC_STATUS_OK);
+}
+
+static void rights_that_are_old_are_read_before_a_signal(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = open_conv(c);
+    size_t asked = fake_db_count(c->db, PAIR);
+
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, PAIR), asked);
+    conv->rights_ms = 0; /* a block was answered */
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, PAIR), asked + 1);
+    conv->rights_ms -= CHAT_RIGHTS_MS;
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, PAIR), asked + 2);
+}
+
+static void a_signal_to_one_who_blocks_its_sender_is_refused(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = open_conv(c);
+
+    conv->pair.hi_blocks = true; /* Ben has the larger id */
+    wait_status(c, signal_ben(c), RPC_STATUS_PERMISSION_DENIED);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 3);
+}
+
+static void after_the_store_reconnects_a_signal_has_its_conversation_read(void **state)
+{
+    struct chat_aid *c = *state;
+    size_t asked;
+
+    open_conv(c);
+    asked = fake_db_count(c->db, TAIL);
+    fake_db_set_up(c->db, false);
+    fake_db_set_up(c->db, true);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, TAIL), asked + 1);
+    assert_int_equal(c->npushed, 4);
+}
+
+/* Whoever came after the copy was read is found, and the sender does not wait for that. */
+static void a_signal_finds_who_has_just_come(void **state)
+{
+    struct chat_aid *c = *state;
+
+    open_conv(c);
+    presence_set(c->presence, ANN, true, NULL, NULL);
+    chat_aid_turn_for(c, 20);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    chat_aid_wait_count(c, &c->npushed, 4);
+    assert_int_equal(c->nreceivers, 3 + 2); /* of Ann another session might be there */
+}
+
+static void every_failing_allocation_is_an_answer(void **state)
+{
+    struct chat_aid *c = *state;
+
+    chat_aid_script(c, 4, 4);
+    for (long n = 0; n < 30; n++) {
+        struct chat_answer *a = signal_ben(c);
+        bt_mem_fail_after(n);
+        chat_aid_wait(c, a);
+        bt_mem_fail_after(-1);
+        assert_true(a->status == RPC_STATUS_OK || a->status == RPC_STATUS_RESOURCE_EXHAUSTED ||
+                    a->status == RPC_STATUS_UNAVAILABLE || a->status == RPC_STATUS_DEADLINE_EXCEEDED);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, chat_aid_setup, chat_aid_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_signal_that_nothing_stands_before_needs_no_memory),
+        TEST(a_signal_waits_behind_what_is_being_decided_on),
+        TEST(a_signal_passes_a_message_that_is_being_written),
+        TEST(rights_that_are_old_are_read_before_a_signal),
+        TEST(a_signal_to_one_who_blocks_its_sender_is_refused),
+        TEST(after_the_store_reconnects_a_signal_has_its_conversation_read),
+        TEST(a_signal_finds_who_has_just_come),
+        TEST(every_failing_allocation_is_an_answer),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
