@@ -411,8 +411,9 @@ void chat_presence_early(struct chat *chat);            /* read it without waiti
 bool chat_presence_is_current(const struct chat *chat); /* it would run it at once */
 bool chat_presence_has(const struct chat *chat, uint64_t user_id);
 
-/* Iterate over the nodes of a user: at = 0 first; false: no more. */
-bool chat_presence_next(const struct chat *chat, uint64_t user_id, size_t *at, uint32_t *node_out);
+/* A user's first node, and the one after that; NULL: no more. Not while presence changes. */
+const struct chat_trace *chat_presence_first(const struct chat *chat, uint64_t user_id);
+const struct chat_trace *chat_presence_next(const struct chat *chat, const struct chat_trace *t);
 
 /*
  * What a node itself says: these are there, and these are not;

@@ -19,10 +19,9 @@ static size_t places_of(struct chat *chat, const struct where *q, UserPlace *out
     size_t n = 0;
 
     for (size_t i = 0; i < q->nusers; i++) {
-        size_t at = 0;
-        uint32_t node;
-        for (; chat_presence_next(chat, q->users[i], &at, &node); n++) {
-            const struct presence_node *p = presence_node(chat->env.presence, node);
+        const struct chat_trace *t = chat_presence_first(chat, q->users[i]);
+        for (; t != NULL; t = chat_presence_next(chat, t), n++) {
+            const struct presence_node *p = presence_node(chat->env.presence, t->node);
             if (out != NULL)
                 out[n] = (UserPlace){ .user_id = q->users[i], .address = rpc_str(p->address), .epoch = p->epoch };
         }

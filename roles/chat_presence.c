@@ -24,29 +24,31 @@ static size_t home_of(const struct chat *chat, uint64_t user_id)
     return (size_t)(x >> 24) & (chat->traces_cap - 1);
 }
 
-bool chat_presence_next(const struct chat *chat, uint64_t user_id, size_t *at, uint32_t *node_out)
+/* The first of a user's places from slot i on, which is not behind all of them; there is always a free one to end at. */
+static const struct chat_trace *trace_from(const struct chat *chat, uint64_t user_id, size_t i)
 {
-    if (chat->traces_cap == 0)
-        return false;
-    for (size_t i = *at; i < chat->traces_cap; i++) {
-        const struct chat_trace *t = &chat->traces[(home_of(chat, user_id) + i) & (chat->traces_cap - 1)];
+    for (;; i++) {
+        const struct chat_trace *t = &chat->traces[i & (chat->traces_cap - 1)];
         if (t->user_id == 0)
-            return false;
-        if (t->user_id == user_id) {
-            *at = i + 1;
-            *node_out = t->node;
-            return true;
-        }
+            return NULL;
+        if (t->user_id == user_id)
+            return t;
     }
-    return false;
+}
+
+const struct chat_trace *chat_presence_first(const struct chat *chat, uint64_t user_id)
+{
+    return chat->traces_cap > 0 ? trace_from(chat, user_id, home_of(chat, user_id)) : NULL;
+}
+
+const struct chat_trace *chat_presence_next(const struct chat *chat, const struct chat_trace *t)
+{
+    return trace_from(chat, t->user_id, (size_t)(t - chat->traces) + 1);
 }
 
 bool chat_presence_has(const struct chat *chat, uint64_t user_id)
 {
-    size_t at = 0;
-    uint32_t node;
-
-    return chat_presence_next(chat, user_id, &at, &node);
+    return chat_presence_first(chat, user_id) != NULL;
 }
 
 static void place(struct chat *chat, uint64_t user_id, uint32_t node)

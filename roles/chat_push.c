@@ -101,14 +101,12 @@ static void fan_clear(struct chat *chat)
     chat->nfan_used = 0;
 }
 
-static enum bt_err fan_reach(struct chat *chat, uint32_t node)
+static enum bt_err fan_grow(struct chat *chat, uint32_t node)
 {
     size_t n = chat->nfan != 0 ? chat->nfan : 4;
     struct chat_fan *fan;
     uint32_t *used;
 
-    if (node < chat->nfan)
-        return BT_OK;
     while (n <= node)
         n *= 2;
     fan = bt_realloc(chat->fan, n * sizeof *fan);
@@ -124,12 +122,29 @@ static enum bt_err fan_reach(struct chat *chat, uint32_t node)
     return BT_OK;
 }
 
+static enum bt_err fan_reach(struct chat *chat, uint32_t node)
+{
+    return node < chat->nfan ? BT_OK : fan_grow(chat, node);
+}
+
 void chat_push_lost(struct chat *chat, uint32_t node)
 {
     if (fan_reach(chat, node) == BT_OK)
         lost_at(chat, node);
     else
         lost_everywhere(chat);
+}
+
+static enum bt_err fan_widen(struct chat_fan *f)
+{
+    size_t cap = f->cap != 0 ? f->cap * 2 : 8;
+    uint64_t *users = bt_realloc(f->users, cap * sizeof *users);
+
+    if (users == NULL)
+        return BT_ENOMEM;
+    f->users = users;
+    f->cap = cap;
+    return BT_OK;
 }
 
 static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
@@ -141,15 +156,9 @@ static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
         return;
     }
     f = &chat->fan[node];
-    if (f->n == f->cap) {
-        size_t cap = f->cap != 0 ? f->cap * 2 : 8;
-        uint64_t *users = bt_realloc(f->users, cap * sizeof *users);
-        if (users == NULL) {
-            lost_at(chat, node);
-            return;
-        }
-        f->users = users;
-        f->cap = cap;
+    if (f->n == f->cap && fan_widen(f) != BT_OK) {
+        lost_at(chat, node);
+        return;
     }
     if (f->n == 0)
         chat->fan_used[chat->nfan_used++] = node;
@@ -158,11 +167,8 @@ static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
 
 static void fan_user(struct chat *chat, uint64_t user_id)
 {
-    size_t at = 0;
-    uint32_t node;
-
-    while (chat_presence_next(chat, user_id, &at, &node))
-        fan_put(chat, node, user_id);
+    for (const struct chat_trace *t = chat_presence_first(chat, user_id); t != NULL; t = chat_presence_next(chat, t))
+        fan_put(chat, t->node, user_id);
 }
 
 /* The connected members of a large group, gathered once and then kept up with presence. */
