@@ -10,7 +10,7 @@
 #include "rpc/link_internal.h"
 
 enum {
-    SPARE_MAX = 16384,  /* calls kept for reuse: 2 MiB */
+    SPARE_MAX = 16384,  /* calls kept for reuse: 2.5 MiB */
     DETAIL_MAX = 256,
     REPLY_ON_STACK = 2048,
 };
@@ -74,42 +74,76 @@ static void call_free(struct rpc_call *call)
 
 /* ---- coming in ---- */
 
-/* Without memory or room for the call itself. */
-static void refuse(struct rpc_link *l, const struct rpc_frame *frame, const char *detail)
+/* NULL: no room, or no memory. */
+static struct rpc_call *call_begin(struct rpc_link *l, uint32_t open_calls, const struct rpc_header *h, uint32_t age_ms)
+{
+    struct rpc_call *call = open_calls < l->limits->max_calls ? call_new() : NULL;
+
+    if (!call)
+        return NULL;
+    call->entry.id = h->call;
+    call->link = l;
+    call->loop = l->loop;
+    call->h = *h;
+    call->due_ms = h->timeout_ms == 0 ? 0 : net_now_ms(l->loop) + (h->timeout_ms > age_ms ? h->timeout_ms - age_ms : 0);
+    call->on_dead = NULL;
+    call->out = NULL;
+    call->cancel = NULL;
+    call->is_event = false;
+    return call;
+}
+
+/* Without a call. out: over a pair, who asked. */
+static void refuse(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *asked, uint32_t open_calls)
 {
     const struct rpc_header h = {
-        .method = frame->h.method,
+        .method = asked->method,
         .status = RPC_STATUS_RESOURCE_EXHAUSTED,
-        .call = frame->h.call,
-        .target = frame->h.target,
-        .trace = frame->h.trace,
+        .call = asked->call,
+        .target = asked->target,
+        .trace = asked->trace,
     };
-    const Error error = { .detail = rpc_str(detail) };
+    const Error error = { .detail = rpc_str(open_calls < l->limits->max_calls ? "out of memory" : "too many calls at once") };
     uint8_t payload[DETAIL_MAX];
     size_t len = rpc_encode(Error_fields, &error, payload, sizeof payload);
-    enum bt_err err = rpc_link_write(l, &h, RPC_REPLY, payload, len, NULL, 0, true);
+    enum bt_err err = l->pair ? rpc_pair_reply(l, out, &h, payload, len, NULL, 0) : rpc_link_write(l, &h, RPC_REPLY, payload, len, NULL, 0);
     if (err != BT_OK && err != BT_ECLOSING)
         rpc_link_fail(l, err);
 }
 
 void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms)
 {
-    const struct rpc_header *h = &frame->h;
-
-    if (rpc_table_find(&l->calls, h->call)) {
+    if (rpc_table_find(&l->calls, frame->h.call)) {
         rpc_link_fail(l, BT_EPROTO);
         return;
     }
-    struct rpc_call *call = l->calls.count < l->limits->max_calls ? call_new() : NULL;
+    struct rpc_call *call = call_begin(l, l->calls.count, &frame->h, age_ms);
     if (!call) {
-        refuse(l, frame, l->calls.count < l->limits->max_calls ? "out of memory" : "too many calls at once");
+        refuse(l, NULL, &frame->h, l->calls.count);
         return;
     }
-    *call = (struct rpc_call){ .entry.id = h->call, .link = l, .loop = l->loop, .h = *h };
-    if (h->timeout_ms > 0)
-        call->due_ms = net_now_ms(l->loop) + (h->timeout_ms > age_ms ? h->timeout_ms - age_ms : 0);
     rpc_table_add(&l->calls, &call->entry);
     l->ops->request(l, call, frame, l->arg);
+}
+
+void rpc_link_take_out(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms)
+{
+    struct rpc_call *call = call_begin(l, rpc_pair_open_calls(l), &frame->h, age_ms);
+    if (!call) {
+        refuse(l, out, &frame->h, rpc_pair_open_calls(l));
+        return;
+    }
+    rpc_pair_enter_call(l, call, out);
+    l->ops->request(l, call, frame, l->arg);
+}
+
+/* It is open no more. */
+static void leave(struct rpc_link *l, struct rpc_call *call)
+{
+    if (l->pair)
+        rpc_pair_leave_call(l, call);
+    else
+        rpc_table_take(&l->calls, call->entry.id);
 }
 
 static void kill_call(struct rpc_call *call)
@@ -119,6 +153,12 @@ static void kill_call(struct rpc_call *call)
     call->on_dead = NULL;
     if (on_dead)
         on_dead(call->on_dead_arg); /* may end the call */
+}
+
+void rpc_link_kill_call(struct rpc_call *call)
+{
+    leave(call->link, call);
+    kill_call(call);
 }
 
 void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame)
@@ -131,6 +171,10 @@ void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame)
 void rpc_link_drop_calls(struct rpc_link *l)
 {
     struct rpc_entry *entry;
+    struct rpc_call *call;
+
+    while (l->pair && (call = rpc_pair_any_call(l)))
+        rpc_link_kill_call(call);
     while ((entry = rpc_table_take_any(&l->calls)))
         kill_call((struct rpc_call *)entry);
 }
@@ -194,12 +238,12 @@ void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const 
             .target = call->h.target,
             .trace = call->h.trace,
         };
-        enum bt_err err = rpc_link_write(l, &h, RPC_REPLY, a, a_len, b, b_len, true);
+        enum bt_err err = l->pair ? rpc_pair_reply(l, call->out, &h, a, a_len, b, b_len) : rpc_link_write(l, &h, RPC_REPLY, a, a_len, b, b_len);
         if (err == BT_EINVAL) {
             rpc_fail(call, BT_EINTERNAL, "the reply is too long: %zu bytes", a_len + b_len);
             return;
         }
-        rpc_table_take(&l->calls, call->entry.id);
+        leave(l, call);
         if (err == BT_OK)
             watch_output(l);
         else if (err != BT_ECLOSING)

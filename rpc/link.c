@@ -56,14 +56,6 @@ static void take_frame(struct rpc_link *l, const struct rpc_frame *frame, uint32
     }
 }
 
-void rpc_link_take(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms)
-{
-    if (rpc_header_is_allowed(&frame->h, l->limits->max_frame_bytes, l->limits->allowed_flags))
-        take_frame(l, frame, age_ms);
-    else
-        rpc_link_fail(l, BT_EPROTO);
-}
-
 /* ---- over a connection ---- */
 
 /* Take frames apart; returns how many bytes were used. */
@@ -230,18 +222,17 @@ static enum bt_err wrote(struct rpc_link *l, enum bt_err err, size_t len)
     return err;
 }
 
-/* How much may follow a header. */
-static size_t payload_max(const struct rpc_link *l)
+size_t rpc_link_payload_max(const struct rpc_link *l)
 {
     uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
     return max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
 }
 
 enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
-                           const void *b, size_t b_len, bool is_forced)
+                           const void *b, size_t b_len)
 {
     struct rpc_header copy = *h;
-    size_t room = payload_max(l);
+    size_t room = rpc_link_payload_max(l);
 
     if (l->is_closing)
         return BT_ECLOSING;
@@ -249,8 +240,7 @@ enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum 
         return BT_EINVAL;
     copy.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + a_len + b_len);
     copy.kind = (uint8_t)kind;
-    enum bt_err err = l->conn ? conn_write(l, &copy, a, a_len, b, b_len) : rpc_pair_write(l, &copy, a, a_len, b, b_len, is_forced);
-    return wrote(l, err, RPC_HEADER_SIZE + a_len + b_len);
+    return wrote(l, conn_write(l, &copy, a, a_len, b, b_len), RPC_HEADER_SIZE + a_len + b_len);
 }
 
 enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len)
@@ -260,7 +250,7 @@ enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const
     copy.timeout_ms = 0;
     copy.flags = 0;
     copy.status = 0;
-    return rpc_link_write(l, &copy, RPC_EVENT, payload, len, NULL, 0, false);
+    return l->pair ? rpc_pair_event(l, &copy, payload, len) : rpc_link_write(l, &copy, RPC_EVENT, payload, len, NULL, 0);
 }
 
 void rpc_cast_begin(struct rpc_cast *cast, struct net_loop *loop, const struct rpc_header *h, const uint8_t *payload, uint32_t len)
@@ -285,18 +275,20 @@ enum bt_err rpc_link_cast(struct rpc_link *l, struct rpc_cast *cast)
     struct net_cast *bytes = &cast->bytes;
     size_t size = RPC_HEADER_SIZE + (size_t)bytes->body_len;
 
+    if (l->pair)
+        return rpc_pair_event(l, &cast->h, bytes->body, bytes->body_len);
     if (l->is_closing)
         return BT_ECLOSING;
-    if (bytes->body_len > payload_max(l))
+    if (bytes->body_len > rpc_link_payload_max(l))
         return BT_EINVAL;
-    return wrote(l, l->conn ? net_conn_cast(l->conn, bytes) : rpc_pair_write(l, &cast->h, bytes->body, bytes->body_len, NULL, 0, false), size);
+    return wrote(l, net_conn_cast(l->conn, bytes), size);
 }
 
 /* ---- ending ---- */
 
 static void begin_close(struct rpc_link *l, enum bt_err why)
 {
-    if (l->out)
+    if (l->out && l->conn)
         l->out->sent = l->out->written - rpc_link_queued(l);
     l->is_closing = true;
     if (l->conn)
@@ -391,7 +383,7 @@ struct net_loop *rpc_link_loop(const struct rpc_link *l)
 
 uint32_t rpc_link_open_calls(const struct rpc_link *l)
 {
-    return l->calls.count;
+    return l->pair ? rpc_pair_open_calls(l) : l->calls.count;
 }
 
 size_t rpc_link_queued(const struct rpc_link *l)

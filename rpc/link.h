@@ -77,6 +77,9 @@ struct rpc_out {
     struct rpc_out *next_failed;
     struct net_timer timer;
     uint64_t end;              /* of the request among the link's bytes */
+    struct rpc_out *next, **place; /* over a pair: among the open ones */
+    struct rpc_slip *slip;     /* over a pair: its request, or its reply, that waits to be shown; NULL: neither */
+    struct rpc_call *call;     /* over a pair: as which it is open at the other end; NULL: it is not */
     uint8_t state, err;
     bool was_sent;             /* readable in done: the request may have reached the other end, or may do so still */
 };
@@ -96,7 +99,8 @@ enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t t
 
 /*
  * Two links joined to each other inside the process: frames written to one arrive at the other after the callback that wrote them,
- * in order, and with the same limits; the bytes are copied once. For roles of one process, and for tests.
+ * in order, and with the same limits; the bytes are copied once. A request that is given up, or is out of time, before it has arrived
+ * does not arrive. For roles of one process, and for tests.
  */
 enum bt_err rpc_link_pair(struct net_loop *loop, const struct rpc_link_ops *ops_a, void *arg_a, const struct rpc_link_ops *ops_b, void *arg_b,
                           const struct rpc_link_limits *limits, struct rpc_link **a_out, struct rpc_link **b_out);

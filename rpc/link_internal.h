@@ -54,6 +54,9 @@ struct rpc_call {
     uint64_t due_ms;                      /* 0: no deadline */
     void (*on_dead)(void *arg);
     void *on_dead_arg;
+    struct rpc_call *next, **place;       /* over a pair: among the open ones */
+    struct rpc_out *out;                  /* over a pair: who waits for it; NULL: nobody any more */
+    struct rpc_slip *cancel;              /* over a pair: which says that it was given up, and waits to be shown; NULL: none */
     bool is_event;                        /* lent to an event's handler: nothing is replied, nothing freed */
 };
 
@@ -72,8 +75,8 @@ static inline bool rpc_link_reads(const struct rpc_link *l)
 /* For how long what is taken next has waited while reading was stopped; asked once before a run of frames. */
 uint32_t rpc_link_age_ms(struct rpc_link *l);
 
-/* A frame came, and is lent; only while rpc_link_reads(). One that may not come closes the link. */
-void rpc_link_take(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms);
+/* How much may follow a header. */
+size_t rpc_link_payload_max(const struct rpc_link *l);
 
 /* The transport's output fell below its low mark. */
 void rpc_link_drained(struct rpc_link *l);
@@ -84,29 +87,47 @@ void rpc_link_gone(struct rpc_link *l, enum bt_err why);
 /* Close because of a fault here or there. */
 void rpc_link_fail(struct rpc_link *l, enum bt_err why);
 
-/* Header (length and kind are set here) and up to two pieces. is_forced: past the limit of a pair. Errors: BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long). */
+/* Over a connection: header (length and kind are set here) and up to two pieces. Errors: BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long). */
 enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
-                           const void *b, size_t b_len, bool is_forced);
+                           const void *b, size_t b_len);
 uint64_t rpc_link_sent(const struct rpc_link *l);
 void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on);
 
 /* ---- link_out.c ---- */
 
-void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame);
+void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame); /* over a connection */
+void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame); /* out is open no more; NULL: given up, or never made */
 void rpc_link_fail_outs(struct rpc_link *l);
 
 /* ---- call.c ---- */
 
-void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms);
+void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms); /* over a connection */
 void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame);
+void rpc_link_take_out(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms); /* over a pair */
+void rpc_link_kill_call(struct rpc_call *call); /* tell its handler that nobody waits; it is open no more */
 void rpc_link_drop_calls(struct rpc_link *l);
 void rpc_calls_ref(void);    /* a link of this thread needs calls; the last _unref frees the spare ones */
 void rpc_calls_unref(void);
 
 /* ---- link_pair.c ---- */
 
-/* h is whole: length and kind are set. */
-enum bt_err rpc_pair_write(struct rpc_link *l, const struct rpc_header *h, const void *a, size_t a_len, const void *b, size_t b_len, bool is_forced);
+/* As rpc_link_write(), of the link that writes. */
+enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len);
+enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len, struct rpc_out *out);
+enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const void *a, size_t a_len, const void *b, size_t b_len);
+
+/* Tell the other end that nobody waits. out may still get the reply that is on its way. */
+void rpc_pair_cancel(struct rpc_out *out);
+
+/* Calls made and calls that came, among their link's open ones; the other end knows nothing of them afterwards. */
+void rpc_pair_leave_out(struct rpc_out *out);
+void rpc_pair_enter_call(struct rpc_link *l, struct rpc_call *call, struct rpc_out *out);
+void rpc_pair_leave_call(struct rpc_link *l, struct rpc_call *call);
+struct rpc_out *rpc_pair_any_out(const struct rpc_link *l);    /* NULL: none is open */
+struct rpc_call *rpc_pair_any_call(const struct rpc_link *l);
+uint32_t rpc_pair_open_calls(const struct rpc_link *l);
+bool rpc_pair_was_shown(const struct rpc_out *out);           /* its request */
+
 size_t rpc_pair_queued(const struct rpc_link *l);
 void rpc_pair_resumed(struct rpc_link *l);
 void rpc_pair_close(struct rpc_link *l, enum bt_err why);

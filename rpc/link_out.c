@@ -46,30 +46,39 @@ static void fail_soon(struct rpc_link *l, struct rpc_out *out, enum bt_err err)
     net_defer(l->loop, &l->out->task, tell_failed, l);
 }
 
-static void send_cancel(struct rpc_link *l, const struct rpc_out *out)
+static void send_cancel(struct rpc_link *l, struct rpc_out *out)
 {
     const struct rpc_header h = { .call = out->entry.id };
     /* When it can't be sent, the other end works for nothing, and its reply is dropped. */
-    (void)rpc_link_write(l, &h, RPC_CANCEL, NULL, 0, NULL, 0, false);
+    if (l->pair)
+        rpc_pair_cancel(out);
+    else
+        (void)rpc_link_write(l, &h, RPC_CANCEL, NULL, 0, NULL, 0);
 }
 
+/* It is open no more. */
+static void leave(struct rpc_link *l, struct rpc_out *out)
+{
+    if (l->pair)
+        rpc_pair_leave_out(out);
+    else
+        rpc_table_take(&l->out->outs, out->entry.id);
+}
+
+/* Until the link closes, what waits in its output leaves all the same, and may be done before a cancel that follows it is seen. */
 static void set_was_sent(struct rpc_link *l, struct rpc_out *out)
 {
-    out->was_sent = out->end <= rpc_link_sent(l);
+    out->was_sent = l->pair ? rpc_pair_was_shown(out) : !l->is_closing || out->end <= rpc_link_sent(l);
 }
 
-/* What still waits in the link's output leaves all the same, and may be done before the cancel that follows it is seen. */
 static void out_timed_out(void *arg)
 {
     struct rpc_out *out = arg;
     struct rpc_link *l = out->link;
 
-    rpc_table_take(&l->out->outs, out->entry.id);
-    if (l->is_closing)
-        set_was_sent(l, out);
-    else
-        out->was_sent = true;
+    set_was_sent(l, out);
     send_cancel(l, out);
+    leave(l, out);
     tell(out, BT_ETIMEOUT);
 }
 
@@ -81,31 +90,43 @@ static uint32_t free_call_id(struct rpc_link *l)
     return l->out->next_call;
 }
 
-void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out)
+static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out)
 {
     struct rpc_header copy = *h;
 
+    out->entry.id = copy.call = free_call_id(l);
+    copy.status = 0;
+    enum bt_err err = rpc_link_write(l, &copy, RPC_REQUEST, payload, len, NULL, 0);
+    if (err != BT_OK)
+        return err;
+    out->end = l->out->written;
+    rpc_table_add(&l->out->outs, &out->entry);
+    return BT_OK;
+}
+
+void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out)
+{
     assert(l->out); /* not on a link that only serves */
     out->link = l;
     out->was_sent = false;
     out->timer = (struct net_timer){ .next = NULL };
-    out->entry.id = copy.call = free_call_id(l);
-    copy.status = 0;
-    enum bt_err err = rpc_link_write(l, &copy, RPC_REQUEST, payload, len, NULL, 0, false);
+    enum bt_err err = l->pair ? rpc_pair_request(l, h, payload, len, out) : conn_request(l, h, payload, len, out);
     if (err != BT_OK) {
         fail_soon(l, out, err == BT_ECLOSING && !l->is_closed_here ? BT_EDOWN : err);
         return;
     }
     out->state = RPC_OUT_OPEN;
-    out->end = l->out->written;
-    rpc_table_add(&l->out->outs, &out->entry);
     if (h->timeout_ms > 0)
         net_timer_start(l->loop, &out->timer, h->timeout_ms, out_timed_out, out);
 }
 
 void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
 {
-    struct rpc_out *out = l->out ? out_of(rpc_table_take(&l->out->outs, frame->h.call)) : NULL;
+    rpc_link_answered(l, l->out ? out_of(rpc_table_take(&l->out->outs, frame->h.call)) : NULL, frame);
+}
+
+void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame)
+{
     const struct rpc_reply reply = {
         .err = rpc_err_of_status(frame->h.status),
         .status = frame->h.status,
@@ -115,7 +136,7 @@ void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
         .len = frame->len,
     };
 
-    if (!out) { /* given up meanwhile, or never made */
+    if (!out) {
         if ((frame->h.flags & RPC_FLAG_PUSHED) && l->ops->push_lost)
             l->ops->push_lost(l, l->arg);
         return;
@@ -145,9 +166,9 @@ void rpc_link_cancel(struct rpc_out *out)
         if (!unlink_failed(&l->out->failed, out))
             unlink_failed(&l->out->telling, out);
     } else {
-        rpc_table_take(&l->out->outs, out->entry.id);
         net_timer_stop(l->loop, &out->timer);
         send_cancel(l, out);
+        leave(l, out);
     }
     out->state = RPC_OUT_IDLE;
 }
@@ -163,15 +184,26 @@ void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms)
     net_timer_start(l->loop, &out->timer, grace_ms, out_timed_out, out);
 }
 
+static struct rpc_out *take_any(struct rpc_link *l)
+{
+    struct rpc_out *out = l->pair ? rpc_pair_any_out(l) : out_of(rpc_table_take_any(&l->out->outs));
+
+    if (!out)
+        return NULL;
+    set_was_sent(l, out);
+    if (l->pair)
+        rpc_pair_leave_out(out);
+    return out;
+}
+
 void rpc_link_fail_outs(struct rpc_link *l)
 {
     struct rpc_out *out;
 
     while (l->out->failed)
         tell_failed(l);
-    while ((out = out_of(rpc_table_take_any(&l->out->outs)))) {
+    while ((out = take_any(l))) {
         net_timer_stop(l->loop, &out->timer);
-        set_was_sent(l, out);
         tell(out, l->is_closed_here ? BT_ECLOSING : BT_EDOWN);
     }
     while (l->out->failed)

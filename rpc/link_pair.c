@@ -1,161 +1,123 @@
 /*
- * rpc/link_pair.c: two links joined inside the process. Each end has the frames that go from it to the other: those that collect, and
- * those that are shown to the other end, which may write more while it looks. They stand one after the other in chunks, header and
- * payload as they are in memory, since nobody else reads them. What waits is counted as the bytes it would be on a connection.
+ * rpc/link_pair.c: two links joined inside the process. Each end has the frames that go from it to the other, in slips: those that
+ * wait, and those that are shown to the other end, which may write more while it looks. What waits is counted as the bytes it would
+ * be on a connection.
+ *
+ * A call needs no id here: who made it, who answers it, and the slip that is on its way between them know each other by address.
+ * Whichever of them ends, for whatever reason, lets go of the others first.
  */
 #include <assert.h>
-#include <stdalign.h>
+#include <string.h>
 
 #include "net/mem.h"
 #include "rpc/link_internal.h"
 
 enum {
-    CHUNK_SIZE = 32 * 1024,
-    SPARE_MAX = 8,          /* chunks of that size kept for reuse */
-    ALIGNMENT = alignof(struct rpc_header),
+    SLIP_ROOM = 384,        /* for the payload; a slip with more is not kept for reuse */
+    SPARE_MAX = 512,        /* 260 KB */
 };
 
-struct chunk {
-    struct chunk *next;
-    size_t len, cap;
-    alignas(struct rpc_header) uint8_t data[];
+/* A ring: its head, and what stands in it, oldest first. */
+struct queue {
+    struct queue *next, *prev;
+};
+
+/* One frame on its way. */
+struct rpc_slip {
+    struct queue link;      /* first: they convert by a cast */
+    struct rpc_frame frame;
+    struct rpc_out *out;    /* of a request or reply; NULL: nobody waits for it any more */
+    struct rpc_call *call;  /* of a cancel; NULL: it has ended */
+    size_t room;
+    uint8_t bytes[];
 };
 
 struct rpc_pair_end {
-    struct rpc_link *peer;          /* NULL: it has ended */
-    struct chunk *collecting, *last; /* last: of collecting */
-    struct chunk *showing;
-    size_t shown;                   /* of showing's first chunk */
-    size_t queued;                  /* bytes */
-    struct chunk *spare;
+    struct rpc_link *peer;  /* NULL: it has ended */
+    struct queue waiting, showing;
+    size_t queued;          /* bytes */
+    struct rpc_slip *spare; /* by link.next */
     unsigned spare_count;
+    struct rpc_out *outs;   /* made at this end, and open */
+    struct rpc_call *calls; /* came to this end, and open */
+    uint32_t call_count;
     struct net_task show_task, close_task;
     enum bt_err why;
     bool is_finishing;
     bool is_over_low;
 };
 
-/* ---- chunks ---- */
+/* ---- slips ---- */
 
-/* Room for a frame behind those that collect; NULL: no memory. */
-static uint8_t *room_for(struct rpc_pair_end *end, size_t size)
+static void queue_init(struct queue *head)
 {
-    struct chunk *last = end->last;
-
-    if (!last || last->cap - last->len < size) {
-        struct chunk *fresh = size <= CHUNK_SIZE ? end->spare : NULL;
-        if (fresh) {
-            end->spare = fresh->next;
-            end->spare_count--;
-        } else {
-            size_t cap = size <= CHUNK_SIZE ? CHUNK_SIZE : size;
-            fresh = bt_malloc(sizeof *fresh + cap);
-            if (!fresh)
-                return NULL;
-            fresh->cap = cap;
-        }
-        fresh->next = NULL;
-        fresh->len = 0;
-        if (last)
-            last->next = fresh;
-        else
-            end->collecting = fresh;
-        end->last = last = fresh;
-    }
-    uint8_t *at = last->data + last->len;
-    last->len += size;
-    return at;
+    head->next = head->prev = head;
 }
 
-static void chunk_free(struct rpc_pair_end *end, struct chunk *chunk)
+static bool queue_is_empty(const struct queue *head)
 {
-    if (chunk->cap > CHUNK_SIZE || end->spare_count == SPARE_MAX) {
-        bt_free(chunk);
+    return head->next == head;
+}
+
+static void queue_add(struct queue *head, struct rpc_slip *slip)
+{
+    slip->link = (struct queue){ .next = head, .prev = head->prev };
+    head->prev->next = &slip->link;
+    head->prev = &slip->link;
+}
+
+static void queue_remove(struct rpc_slip *slip)
+{
+    slip->link.prev->next = slip->link.next;
+    slip->link.next->prev = slip->link.prev;
+}
+
+/* All of one to another, which is empty. */
+static void queue_move(struct queue *from, struct queue *to)
+{
+    if (queue_is_empty(from))
+        return;
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    queue_init(from);
+}
+
+static struct rpc_slip *slip_new(struct rpc_pair_end *end, size_t len)
+{
+    struct rpc_slip *slip = len <= SLIP_ROOM ? end->spare : NULL;
+
+    if (slip) {
+        end->spare = (struct rpc_slip *)slip->link.next;
+        end->spare_count--;
+        return slip;
+    }
+    size_t room = len <= SLIP_ROOM ? SLIP_ROOM : len;
+    slip = bt_malloc(sizeof *slip + room);
+    if (slip)
+        slip->room = room;
+    return slip;
+}
+
+static void slip_free(struct rpc_pair_end *end, struct rpc_slip *slip)
+{
+    if (slip->room > SLIP_ROOM || end->spare_count == SPARE_MAX) {
+        bt_free(slip);
         return;
     }
-    chunk->next = end->spare;
-    end->spare = chunk;
+    slip->link.next = (struct queue *)end->spare;
+    end->spare = slip;
     end->spare_count++;
 }
 
-static void chunks_free(struct chunk *chunk)
+/* From the queue of its end; nobody refers to it from then on. */
+static void slip_take(struct rpc_pair_end *end, struct rpc_slip *slip)
 {
-    while (chunk) {
-        struct chunk *next = chunk->next;
-        bt_free(chunk);
-        chunk = next;
-    }
-}
-
-static size_t room_of(size_t payload_len)
-{
-    return sizeof(struct rpc_header) + (payload_len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
-/* ---- showing ---- */
-
-size_t rpc_pair_queued(const struct rpc_link *l)
-{
-    return l->pair->queued;
-}
-
-static void end_close(void *arg)
-{
-    struct rpc_link *l = arg;
-    rpc_link_gone(l, l->pair->why);
-}
-
-/* The frame that is next; it stays where it is until chunks are taken away. */
-static struct rpc_frame next_frame(struct rpc_pair_end *end)
-{
-    const uint8_t *at = end->showing->data + end->shown;
-    const struct rpc_header *h = (const struct rpc_header *)(const void *)at;
-    size_t len = h->length - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
-
-    end->shown += room_of(len);
-    end->queued -= RPC_HEADER_SIZE + len;
-    return (struct rpc_frame){ .h = *h, .payload = at + sizeof *h, .len = len };
-}
-
-/* What the other end does not take (it stopped reading) is shown again when it goes on. */
-static void show_frames(struct rpc_pair_end *end)
-{
-    struct rpc_link *to = end->peer;
-    uint32_t age_ms = rpc_link_age_ms(to);
-
-    while (end->showing && rpc_link_reads(to)) {
-        struct rpc_frame frame = next_frame(end);
-        rpc_link_take(to, &frame, age_ms);
-        if (end->shown < end->showing->len)
-            continue;
-        struct chunk *done = end->showing;
-        end->showing = done->next;
-        end->shown = 0;
-        chunk_free(end, done);
-    }
-}
-
-static void show(void *arg)
-{
-    struct rpc_link *l = arg;
-    struct rpc_pair_end *end = l->pair;
-
-    if (!end->showing) {
-        end->showing = end->collecting;
-        end->collecting = end->last = NULL;
-    }
-    if (end->peer && rpc_link_reads(end->peer))
-        show_frames(end);
-    if (l->is_closing || !end->peer)
-        return;
-    if (end->is_over_low && end->queued <= l->limits->net.out_low_bytes) {
-        end->is_over_low = false;
-        rpc_link_drained(l);
-    }
-    if (end->collecting && !end->peer->paused)
-        net_defer_early(l->loop, &end->show_task, show, l);
-    if (end->is_finishing && end->queued == 0)
-        rpc_link_fail(l, BT_OK);
+    queue_remove(slip);
+    end->queued -= RPC_HEADER_SIZE + slip->frame.len;
+    if (slip->out)
+        slip->out->slip = NULL;
+    if (slip->call)
+        slip->call->cancel = NULL;
 }
 
 static void copy(uint8_t *to, const void *from, size_t len)
@@ -164,25 +126,258 @@ static void copy(uint8_t *to, const void *from, size_t len)
         memcpy(to, from, len);
 }
 
-enum bt_err rpc_pair_write(struct rpc_link *l, const struct rpc_header *h, const void *a, size_t a_len, const void *b, size_t b_len, bool is_forced)
+static void show(void *arg);
+
+/* A slip among those that wait, with room for the payload, which the caller puts there. is_forced: past the limit. */
+static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, size_t len, bool is_forced, struct rpc_slip **out)
 {
     struct rpc_pair_end *end = l->pair;
 
-    if (end->is_finishing)
+    if (l->is_closing || end->is_finishing)
         return BT_ECLOSING;
-    if (!is_forced && end->queued > l->limits->net.out_high_bytes)
+    if (len > rpc_link_payload_max(l))
+        return BT_EINVAL;
+    if (!is_forced && end->queued > l->limits->net.out_high_bytes) {
+        l->was_refused = true;
         return BT_EBUSY;
-    uint8_t *at = room_for(end, room_of(a_len + b_len));
-    if (!at)
+    }
+    struct rpc_slip *slip = slip_new(end, len);
+    if (!slip)
         return BT_ENOMEM;
-    memcpy(at, h, sizeof *h);
-    copy(at + sizeof *h, a, a_len);
-    copy(at + sizeof *h + a_len, b, b_len);
-    end->queued += RPC_HEADER_SIZE + a_len + b_len;
+    slip->frame.h = *h;
+    slip->frame.h.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + len);
+    slip->frame.h.kind = (uint8_t)kind;
+    slip->frame.payload = slip->bytes;
+    slip->frame.len = len;
+    slip->out = NULL;
+    slip->call = NULL;
+    queue_add(&end->waiting, slip);
+    end->queued += RPC_HEADER_SIZE + len;
     if (end->queued > l->limits->net.out_low_bytes)
         end->is_over_low = true;
     net_defer_early(l->loop, &end->show_task, show, l);
+    *out = slip;
     return BT_OK;
+}
+
+size_t rpc_pair_queued(const struct rpc_link *l)
+{
+    return l->pair->queued;
+}
+
+enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len)
+{
+    struct rpc_slip *slip;
+    enum bt_err err = post(l, h, RPC_EVENT, len, false, &slip);
+
+    if (err == BT_OK)
+        copy(slip->bytes, payload, len);
+    return err;
+}
+
+/* ---- calls ---- */
+
+enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len, struct rpc_out *out)
+{
+    struct rpc_pair_end *end = l->pair;
+    struct rpc_slip *slip;
+    enum bt_err err = post(l, h, RPC_REQUEST, len, false, &slip);
+
+    if (err != BT_OK)
+        return err;
+    copy(slip->bytes, payload, len);
+    slip->out = out;
+    out->slip = slip;
+    out->call = NULL;
+    out->next = end->outs;
+    if (out->next)
+        out->next->place = &out->next;
+    out->place = &end->outs;
+    end->outs = out;
+    return BT_OK;
+}
+
+enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const void *a, size_t a_len, const void *b,
+                           size_t b_len)
+{
+    struct rpc_slip *slip;
+    enum bt_err err = b_len <= SIZE_MAX - a_len ? post(l, h, RPC_REPLY, a_len + b_len, true, &slip) : BT_EINVAL;
+
+    if (err != BT_OK)
+        return err;
+    copy(slip->bytes, a, a_len);
+    copy(slip->bytes + a_len, b, b_len);
+    if (out) {
+        slip->out = out;
+        out->slip = slip;
+    }
+    return BT_OK;
+}
+
+static bool is_request(const struct rpc_slip *slip)
+{
+    return slip && slip->frame.h.kind == RPC_REQUEST;
+}
+
+bool rpc_pair_was_shown(const struct rpc_out *out)
+{
+    return !is_request(out->slip);
+}
+
+/* What has not been shown need not be. */
+static void take_back(struct rpc_out *out)
+{
+    struct rpc_pair_end *end = out->link->pair;
+    struct rpc_slip *slip = out->slip;
+
+    slip_take(end, slip);
+    slip_free(end, slip);
+}
+
+void rpc_pair_cancel(struct rpc_out *out)
+{
+    const struct rpc_header h = { .length = 0 };
+    struct rpc_call *call = out->call;
+    struct rpc_slip *slip;
+
+    if (is_request(out->slip)) {
+        take_back(out);
+    } else if (call && !call->cancel && post(out->link, &h, RPC_CANCEL, 0, false, &slip) == BT_OK) {
+        slip->call = call;
+        call->cancel = slip;
+    }
+}
+
+void rpc_pair_leave_out(struct rpc_out *out)
+{
+    *out->place = out->next;
+    if (out->next)
+        out->next->place = out->place;
+    if (is_request(out->slip))
+        take_back(out);
+    else if (out->slip)
+        out->slip->out = NULL;
+    out->slip = NULL;
+    if (out->call)
+        out->call->out = NULL;
+    out->call = NULL;
+}
+
+void rpc_pair_enter_call(struct rpc_link *l, struct rpc_call *call, struct rpc_out *out)
+{
+    struct rpc_pair_end *end = l->pair;
+
+    call->out = out;
+    out->call = call;
+    call->next = end->calls;
+    if (call->next)
+        call->next->place = &call->next;
+    call->place = &end->calls;
+    end->calls = call;
+    end->call_count++;
+}
+
+void rpc_pair_leave_call(struct rpc_link *l, struct rpc_call *call)
+{
+    *call->place = call->next;
+    if (call->next)
+        call->next->place = call->place;
+    l->pair->call_count--;
+    if (call->out)
+        call->out->call = NULL;
+    call->out = NULL;
+    if (call->cancel)
+        call->cancel->call = NULL;
+    call->cancel = NULL;
+}
+
+struct rpc_out *rpc_pair_any_out(const struct rpc_link *l)
+{
+    return l->pair->outs;
+}
+
+struct rpc_call *rpc_pair_any_call(const struct rpc_link *l)
+{
+    return l->pair->calls;
+}
+
+uint32_t rpc_pair_open_calls(const struct rpc_link *l)
+{
+    return l->pair->call_count;
+}
+
+/* ---- showing ---- */
+
+static void end_close(void *arg)
+{
+    struct rpc_link *l = arg;
+    rpc_link_gone(l, l->pair->why);
+}
+
+/* The slip is in no queue any more; out and call are whom it was about. */
+static void show_slip(struct rpc_link *to, const struct rpc_slip *slip, struct rpc_out *out, struct rpc_call *call, uint32_t age_ms)
+{
+    const struct rpc_frame *frame = &slip->frame;
+
+    if (!rpc_header_is_allowed(&frame->h, to->limits->max_frame_bytes, to->limits->allowed_flags)) {
+        rpc_link_fail(to, BT_EPROTO);
+        return;
+    }
+    switch ((enum rpc_kind)frame->h.kind) {
+    case RPC_REQUEST:
+        rpc_link_take_out(to, out, frame, age_ms);
+        break;
+    case RPC_REPLY:
+        if (out)
+            rpc_pair_leave_out(out);
+        rpc_link_answered(to, out, frame);
+        break;
+    case RPC_EVENT:
+        if (to->ops->event)
+            to->ops->event(to, frame, to->arg);
+        break;
+    case RPC_CANCEL:
+        if (call)
+            rpc_link_kill_call(call);
+        break;
+    }
+}
+
+/* What the other end does not take (it stopped reading) is shown again when it goes on. */
+static void show_slips(struct rpc_pair_end *end)
+{
+    struct rpc_link *to = end->peer;
+    uint32_t age_ms = rpc_link_age_ms(to);
+
+    while (!queue_is_empty(&end->showing) && rpc_link_reads(to)) {
+        struct rpc_slip *slip = (struct rpc_slip *)end->showing.next;
+        struct rpc_out *out = slip->out;
+        struct rpc_call *call = slip->call;
+        slip_take(end, slip);
+        show_slip(to, slip, out, call, age_ms);
+        slip_free(end, slip);
+    }
+}
+
+static void show(void *arg)
+{
+    struct rpc_link *l = arg;
+    struct rpc_pair_end *end = l->pair;
+
+    if (queue_is_empty(&end->showing))
+        queue_move(&end->waiting, &end->showing);
+    if (end->peer && rpc_link_reads(end->peer))
+        show_slips(end);
+    if (l->is_closing || !end->peer)
+        return;
+    if (end->is_over_low && end->queued <= l->limits->net.out_low_bytes) {
+        end->is_over_low = false;
+        rpc_link_drained(l);
+    }
+    if (!queue_is_empty(&end->waiting) && !end->peer->paused)
+        net_defer_early(l->loop, &end->show_task, show, l);
+    if (end->is_finishing && end->queued == 0)
+        rpc_link_fail(l, BT_OK);
 }
 
 void rpc_pair_resumed(struct rpc_link *l)
@@ -203,7 +398,6 @@ void rpc_pair_close(struct rpc_link *l, enum bt_err why)
     net_defer(l->loop, &l->pair->close_task, end_close, l);
     if (!peer || peer->is_closing)
         return;
-    peer->out->sent = peer->out->written - rpc_pair_queued(peer);
     peer->is_closing = true;
     peer->pair->why = why == BT_OK ? BT_OK : BT_EDOWN;
     net_defer(peer->loop, &peer->pair->close_task, end_close, peer);
@@ -215,17 +409,32 @@ void rpc_pair_finish(struct rpc_link *l)
     net_defer_early(l->loop, &l->pair->show_task, show, l);
 }
 
+/* What was not shown: the other end's calls and answers are told of by its own end. */
+static void drop_slips(struct rpc_pair_end *end, struct queue *head)
+{
+    while (!queue_is_empty(head)) {
+        struct rpc_slip *slip = (struct rpc_slip *)head->next;
+        slip_take(end, slip);
+        bt_free(slip);
+    }
+}
+
 void rpc_pair_free(struct rpc_link *l)
 {
     struct rpc_pair_end *end = l->pair;
 
+    assert(!end->outs && !end->calls);
     if (end->peer)
         end->peer->pair->peer = NULL;
     net_defer_cancel(l->loop, &end->show_task);
     net_defer_cancel(l->loop, &end->close_task);
-    chunks_free(end->collecting);
-    chunks_free(end->showing);
-    chunks_free(end->spare);
+    drop_slips(end, &end->waiting);
+    drop_slips(end, &end->showing);
+    while (end->spare) {
+        struct rpc_slip *slip = end->spare;
+        end->spare = (struct rpc_slip *)slip->link.next;
+        bt_free(slip);
+    }
     bt_free(end);
 }
 
@@ -236,8 +445,11 @@ static struct rpc_link *end_new(struct net_loop *loop, const struct rpc_link_ops
         return NULL;
     l->was_opened = true;
     l->pair = bt_calloc(1, sizeof *l->pair);
-    if (l->pair)
+    if (l->pair) {
+        queue_init(&l->pair->waiting);
+        queue_init(&l->pair->showing);
         return l;
+    }
     bt_free(l);
     rpc_calls_unref();
     return NULL;

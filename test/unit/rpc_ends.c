@@ -176,6 +176,7 @@ static void asked_done(struct rpc_out *out, const struct rpc_reply *reply)
     q->status = reply->status;
     q->came = reply->came;
     q->was_sent = out->was_sent;
+    q->len = reply->len;
     snprintf(q->text, sizeof q->text, "%.*s", (int)(reply->len < 63 ? reply->len : 63), reply->payload ? (const char *)reply->payload : "");
 }
 

@@ -38,6 +38,7 @@ struct asked {
     enum bt_err err;
     uint8_t status;
     bool came, was_sent;
+    size_t len;                      /* of the answer, of which text is the beginning */
     char text[64];
 };
 

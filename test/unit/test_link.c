@@ -218,7 +218,7 @@ static void call_ids_wrap_and_skip_open_ones(void **state)
     (void)state;
     ends_init(&e);
     e.b.answers = END_KEEPS;
-    ends_join_pair(&e);
+    ends_join_sockets(&e);
     asked_start(&old[0], e.a.link, 0, "1");
     asked_start(&old[1], e.a.link, 0, "2");
     assert_int_equal(old[0].out.entry.id, 1);

@@ -117,7 +117,7 @@ static void frames_over_the_sending_limit_do_not_leave(void **state)
     check_too_long(ends_join_pair);
 }
 
-static void check_late_in_the_queue(join_fn *join)
+static void check_late_in_the_queue(join_fn *join, bool may_arrive)
 {
     struct ends e;
     static uint8_t bulk[32 * 1024];
@@ -137,16 +137,29 @@ static void check_late_in_the_queue(join_fn *join)
     assert_int_equal(q.err, BT_ETIMEOUT);
     assert_int_equal(e.b.requests, 0);
     rpc_link_resume(e.b.link);
-    ends_until(&e, &e.b.requests, 1); /* it has come after all */
-    assert_true(q.was_sent);
+    if (may_arrive) {
+        ends_until(&e, &e.b.requests, 1); /* it has come after all */
+        assert_true(q.was_sent);
+    } else {
+        ends_until(&e, &e.b.events, 4);
+        ends_turns(&e, 3);
+        assert_int_equal(e.b.requests, 0);
+        assert_false(q.was_sent);
+        assert_int_equal(rpc_link_queued(e.a.link), 0);
+    }
     ends_deinit(&e);
 }
 
 static void what_waits_to_be_written_past_its_deadline_may_still_arrive(void **state)
 {
     (void)state;
-    check_late_in_the_queue(ends_join_sockets);
-    check_late_in_the_queue(ends_join_pair);
+    check_late_in_the_queue(ends_join_sockets, true);
+}
+
+static void what_waits_in_the_process_past_its_deadline_does_not_arrive(void **state)
+{
+    (void)state;
+    check_late_in_the_queue(ends_join_pair, false);
 }
 
 /* The half that was queued is none of what was there before it: else it would look as if that had not left either. */
@@ -247,6 +260,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_refuses_and_says_when_there_is_room),
         cmocka_unit_test(frames_over_the_sending_limit_do_not_leave),
         cmocka_unit_test(what_waits_to_be_written_past_its_deadline_may_still_arrive),
+        cmocka_unit_test(what_waits_in_the_process_past_its_deadline_does_not_arrive),
         cmocka_unit_test(what_left_has_left_though_an_answer_was_cut_off_for_want_of_memory),
         cmocka_unit_test(every_call_ends_whichever_allocation_fails),
         cmocka_unit_test(without_memory_there_is_no_pair),

@@ -1,0 +1,282 @@
+/*
+ * test/unit/test_link_pair.c: calls over a pair, which its ends know by address: given up, abandoned and closed at each point of
+ * their way: asked and not yet shown, shown, answered and not yet shown.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "net/mem.h"
+#include "rpc/link_internal.h"
+#include "rpc_ends.h"
+
+enum { ENDLESS_MS = 20000, GRACE_MS = 40 };
+
+static int lost; /* pushes */
+
+static void push_lost(struct rpc_link *l, void *arg)
+{
+    (void)l;
+    (void)arg;
+    lost++;
+}
+
+static int setup(void **state)
+{
+    static struct rpc_link_ops ops;
+    struct ends *e = calloc(1, sizeof *e);
+
+    ends_init(e);
+    e->a.answers = e->b.answers = END_KEEPS;
+    ends_join_pair(e);
+    ops = *ends_ops();
+    ops.push_lost = push_lost;
+    rpc_link_set_arg(e->a.link, &ops, &e->a);
+    lost = 0;
+    *state = e;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    ends_deinit(*state);
+    free(*state);
+    return 0;
+}
+
+/* Asked, and open at the other end as its i-th. */
+static void ask_until_shown(struct ends *e, struct asked *q, size_t i)
+{
+    asked_start(q, e->a.link, ENDLESS_MS, "x");
+    ends_until(e, &e->b.kept_count, i + 1);
+    assert_int_equal(rpc_link_open_calls(e->b.link), i + 1);
+}
+
+static void answer_with_push(struct ends *e, size_t i)
+{
+    rpc_reply_raw(e->b.kept[i], RPC_STATUS_OK, RPC_FLAG_PUSHED, NULL, 0);
+    e->b.kept[i] = NULL;
+}
+
+static void a_request_that_is_given_up_before_it_arrives_does_not_arrive(void **state)
+{
+    struct ends *e = *state;
+    struct asked q[3];
+
+    for (int i = 0; i < 3; i++)
+        asked_start(&q[i], e->a.link, ENDLESS_MS, i == 1 ? "1" : "x");
+    rpc_link_cancel(&q[1].out);
+    ends_until(e, &e->b.kept_count, 2);
+    ends_turns(e, 3);
+    assert_int_equal(e->b.kept_count, 2);
+    assert_int_equal(rpc_link_queued(e->a.link), 0);
+    kept_answer(&e->b, 0, "zeroth");
+    kept_answer(&e->b, 1, "second");
+    ends_until_int(e, &q[2].done, 1);
+    assert_string_equal(q[0].text, "zeroth");
+    assert_string_equal(q[2].text, "second");
+    assert_int_equal(q[1].done, 0);
+}
+
+static void an_answer_to_a_call_that_was_given_up_is_dropped(void **state)
+{
+    struct ends *e = *state;
+    struct asked q;
+
+    ask_until_shown(e, &q, 0);
+    answer_with_push(e, 0); /* on its way */
+    rpc_link_cancel(&q.out);
+    ends_turns(e, 3);
+    assert_int_equal(q.done, 0);
+    assert_int_equal(lost, 1);
+    assert_int_equal(rpc_link_open_calls(e->b.link), 0);
+}
+
+static void an_answer_that_crosses_the_news_that_its_call_was_given_up_is_dropped(void **state)
+{
+    struct ends *e = *state;
+    struct asked q;
+
+    ask_until_shown(e, &q, 0);
+    rpc_link_cancel(&q.out);
+    assert_int_equal(e->b.dead, 0); /* never inside */
+    answer_with_push(e, 0);
+    ends_turns(e, 3);
+    assert_int_equal(q.done, 0);
+    assert_int_equal(e->b.dead, 0);
+    assert_int_equal(lost, 1);
+}
+
+static void one_that_is_abandoned_before_it_arrives_is_told_of_when_its_grace_is_over(void **state)
+{
+    struct ends *e = *state;
+    struct asked q;
+
+    asked_start(&q, e->a.link, ENDLESS_MS, "x");
+    rpc_link_abandon(&q.out, GRACE_MS);
+    ends_until_int(e, &q.done, 1);
+    assert_int_equal(q.err, BT_ETIMEOUT);
+    assert_int_equal(e->b.requests, 0);
+}
+
+static void one_that_is_abandoned_dies_and_is_told_of_when_its_grace_is_over(void **state)
+{
+    struct ends *e = *state;
+    struct asked q;
+
+    ask_until_shown(e, &q, 0);
+    rpc_link_abandon(&q.out, GRACE_MS);
+    ends_until(e, &e->b.dead, 1);
+    assert_int_equal(q.done, 0);
+    assert_true(rpc_call_is_dead(e->b.kept[0]));
+    ends_until_int(e, &q.done, 1);
+    assert_int_equal(q.err, BT_ETIMEOUT);
+    assert_true(q.was_sent);
+    assert_int_equal(e->b.dead, 1);
+}
+
+static void one_that_is_abandoned_while_it_is_answered_gets_the_answer(void **state)
+{
+    struct ends *e = *state;
+    struct asked before, after;
+
+    ask_until_shown(e, &before, 0);
+    ask_until_shown(e, &after, 1);
+    kept_answer(&e->b, 0, "before");
+    rpc_link_abandon(&before.out, ENDLESS_MS);
+    rpc_link_abandon(&after.out, ENDLESS_MS);
+    kept_answer(&e->b, 1, "after");
+    ends_until_int(e, &before.done, 1);
+    ends_until_int(e, &after.done, 1);
+    assert_string_equal(before.text, "before");
+    assert_string_equal(after.text, "after");
+    assert_int_equal(e->b.dead, 0);
+}
+
+static void one_that_is_abandoned_may_still_be_given_up(void **state)
+{
+    struct ends *e = *state;
+    struct asked q[3];
+
+    ask_until_shown(e, &q[0], 0);
+    ask_until_shown(e, &q[1], 1);
+    kept_answer(&e->b, 1, "on its way");
+    asked_start(&q[2], e->a.link, ENDLESS_MS, "x");
+    for (int i = 0; i < 3; i++) {
+        rpc_link_abandon(&q[i].out, GRACE_MS);
+        rpc_link_cancel(&q[i].out);
+    }
+    ends_until(e, &e->b.dead, 1);
+    ends_turns(e, 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(q[i].done, 0);
+    assert_int_equal(e->b.requests, 2);
+}
+
+/* Calls at each point of their way, of both ends. */
+static void check_close(struct ends *e, bool is_here)
+{
+    struct asked q[6];
+
+    ask_until_shown(e, &q[0], 0);
+    ask_until_shown(e, &q[1], 1);
+    ask_until_shown(e, &q[2], 2);
+    kept_answer(&e->b, 1, "answered");
+    rpc_link_cancel(&q[2].out);
+    asked_start(&q[3], e->a.link, ENDLESS_MS, "not shown");
+    asked_start(&q[4], e->b.link, ENDLESS_MS, "not shown");
+    asked_start(&q[5], e->a.link, ENDLESS_MS, "given up");
+    rpc_link_cancel(&q[5].out);
+    rpc_link_close(is_here ? e->a.link : e->b.link, BT_OK);
+    ends_until_int(e, &e->a.closed, 1);
+    ends_until_int(e, &e->b.closed, 1);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(q[i].done, i != 2 && i != 5);
+    assert_int_equal(q[0].err, is_here ? BT_ECLOSING : BT_EDOWN);
+    assert_true(q[0].was_sent && q[1].was_sent);
+    assert_false(q[3].was_sent || q[4].was_sent);
+    assert_int_equal(e->b.dead, 2); /* the second was answered */
+    assert_int_equal(e->a.requests, 0);
+}
+
+static void closing_here_tells_of_calls_at_each_point_of_their_way(void **state)
+{
+    check_close(*state, true);
+}
+
+static void closing_there_tells_of_calls_at_each_point_of_their_way(void **state)
+{
+    check_close(*state, false);
+}
+
+static void without_memory_for_the_news_a_call_that_was_given_up_goes_on(void **state)
+{
+    struct ends *e = *state;
+    struct asked q;
+
+    ask_until_shown(e, &q, 0);
+    while (rpc_link_queued(e->a.link) < 600 * RPC_HEADER_SIZE) /* more than are kept for reuse */
+        assert_int_equal(rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, NULL, 0), BT_OK);
+    bt_mem_fail_after(0);
+    rpc_link_cancel(&q.out);
+    bt_mem_fail_after(-1);
+    ends_until(e, &e->b.events, 600);
+    assert_int_equal(e->b.dead, 0);
+    assert_int_equal(rpc_link_open_calls(e->b.link), 1);
+    kept_answer(&e->b, 0, "for nobody");
+    ends_turns(e, 3);
+    assert_int_equal(q.done, 0);
+    assert_int_equal(rpc_link_open_calls(e->b.link), 0);
+}
+
+/* Longer than slips are, and longer than a frame may be. */
+static void payloads_of_any_length_arrive(void **state)
+{
+    static uint8_t bytes[40000];
+    struct ends *e = *state;
+    struct asked q;
+
+    memset(bytes, 'y', sizeof bytes);
+    for (size_t len = 380; len <= sizeof bytes; len += len < 390 ? 1 : 13207) {
+        asked_start(&q, e->a.link, ENDLESS_MS, "x");
+        ends_until(e, &e->b.kept_count, 1);
+        e->b.kept_count = 0;
+        rpc_reply_raw2(e->b.kept[0], RPC_STATUS_OK, 0, bytes, len / 2, bytes, len - len / 2);
+        ends_until_int(e, &q.done, 1);
+        assert_int_equal(q.err, BT_OK);
+        assert_int_equal(q.len, len);
+        assert_string_equal(q.text, "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
+    }
+    rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, bytes, sizeof bytes);
+    ends_until(e, &e->b.events, 1);
+    e->limits_a.max_frame_bytes = sizeof bytes / 2; /* both ends' */
+    rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, bytes, sizeof bytes);
+    ends_until_int(e, &e->b.closed, 1);
+    assert_int_equal(e->b.why, BT_EPROTO);
+    ends_until_int(e, &e->a.closed, 1);
+    assert_int_equal(e->b.events, 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_request_that_is_given_up_before_it_arrives_does_not_arrive),
+        TEST(an_answer_to_a_call_that_was_given_up_is_dropped),
+        TEST(an_answer_that_crosses_the_news_that_its_call_was_given_up_is_dropped),
+        TEST(one_that_is_abandoned_before_it_arrives_is_told_of_when_its_grace_is_over),
+        TEST(one_that_is_abandoned_dies_and_is_told_of_when_its_grace_is_over),
+        TEST(one_that_is_abandoned_while_it_is_answered_gets_the_answer),
+        TEST(one_that_is_abandoned_may_still_be_given_up),
+        TEST(closing_here_tells_of_calls_at_each_point_of_their_way),
+        TEST(closing_there_tells_of_calls_at_each_point_of_their_way),
+        TEST(without_memory_for_the_news_a_call_that_was_given_up_goes_on),
+        TEST(payloads_of_any_length_arrive),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
