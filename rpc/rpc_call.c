@@ -212,7 +212,8 @@ static void transmit(struct rpc_pending *p)
         p->rpc->stats.retries++;
         p->rpc->stats.resends += p->may_be_done;
     }
-    p->out = (struct rpc_out){ .done = sent_done, .arg = p };
+    p->out.done = sent_done;
+    p->out.arg = p;
     rpc_link_request(rpc_peer_link(p->peer), &p->h, p->payload, p->len, &p->out);
 }
 

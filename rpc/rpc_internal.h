@@ -82,21 +82,23 @@ enum pending_state {
 
 struct rpc_pending {
     struct rpc_pending *next, *prev;    /* all of the rpc; spare ones: next only */
-    struct rpc_pending *next_waiting, *prev_waiting;
+    uint8_t *payload;                   /* a spare one keeps its buffer */
+    size_t cap;
+    struct rpc_out out;                 /* idle in a spare one, as timer and task are */
+    struct net_timer timer;
+    struct net_task task;
+    /* ---- what follows is cleared for reuse ---- */
     struct rpc *rpc;
     const struct rpc_method_info *info;
     struct rpc_header h;                /* what does not change from try to try */
+    size_t len;                         /* of payload */
     uint64_t deadline_ms;
     rpc_reply_cb *cb;
     void *arg;
+    struct rpc_pending *next_waiting, *prev_waiting;
     struct node_peer *peer;             /* whose outstanding it is among; NULL while pausing or ending */
     struct node_peer *to;               /* named by the caller: tried once; NULL: chosen here */
     struct node_peer *tried;            /* the last one that was asked: not the first choice for the next try; only compared */
-    uint8_t *payload;
-    size_t len, cap;
-    struct rpc_out out;
-    struct net_timer timer;
-    struct net_task task;
     uint32_t tries;
     uint8_t refusals;                   /* answers that said that nothing was done */
     uint8_t state;

@@ -2,6 +2,8 @@
  * rpc/rpc_pending.c: the records of calls under way and of events that wait: made, kept for reuse, on their peer's list
  * until its link stands.
  */
+#include <assert.h>
+
 #include "net/mem.h"
 #include "rpc/rpc_internal.h"
 
@@ -40,7 +42,6 @@ struct rpc_pending *rpc_pending_from_reserve(struct rpc *rpc)
     return NULL;
 }
 
-/* Keeps the payload buffer of a spare one. */
 struct rpc_pending *rpc_pending_new(struct rpc *rpc)
 {
     struct rpc_pending *p = rpc->spare;
@@ -48,11 +49,7 @@ struct rpc_pending *rpc_pending_new(struct rpc *rpc)
         return bt_calloc(1, sizeof *p);
     rpc->spare = p->next;
     rpc->spare_count--;
-    uint8_t *payload = p->payload;
-    size_t cap = p->cap;
-    memset(p, 0, sizeof *p);
-    p->payload = payload;
-    p->cap = cap;
+    memset((char *)p + offsetof(struct rpc_pending, rpc), 0, sizeof *p - offsetof(struct rpc_pending, rpc));
     return p;
 }
 
@@ -64,6 +61,7 @@ void rpc_pending_free(struct rpc_pending *p)
     p->rpc = NULL;
     if (rpc->is_closing)
         rpc_closing_step(rpc);
+    assert(!rpc_out_is_open(&p->out) && !net_timer_is_running(&p->timer) && !p->task.next);
     if (p->is_reserve)
         return;
     if (p->cap > PAYLOAD_KEPT)
