@@ -10,6 +10,7 @@
 #include "net/mem.h"
 #include "net/planted.h"
 #include "proto/methods.h"
+#include "rpc/push.h"
 
 #define LOG_MODULE "chat"
 #include "net/log.h"
@@ -240,14 +241,14 @@ static enum bt_err encode(const pb_msgdesc_t *fields, const void *msg, uint8_t *
     return BT_OK;
 }
 
-/* The push for the receivers at one node, into chat->push. */
-static enum bt_err encode_push(struct chat *chat, uint32_t node, const PushEvent *like, size_t *len_out)
+/* The same push, to the receivers at one node. */
+static PushEvent push_for(const struct chat *chat, uint32_t node, const PushEvent *like)
 {
     const struct chat_fan *f = &chat->fan[node];
     PushEvent push = *like;
 
     push.users = rpc_bytes(f->users, f->n * sizeof f->users[0]); /* little-endian, as the machines that this runs on */
-    return encode(PushEvent_fields, &push, &chat->push, &chat->push_cap, len_out);
+    return push;
 }
 
 static void send_to(struct chat *chat, uint32_t node, const struct rpc_ctx *ctx, enum bt_err err, size_t len)
@@ -267,8 +268,9 @@ static void send_all(struct chat *chat, const PushEvent *push, uint64_t trace)
     const struct rpc_ctx ctx = { .trace = trace };
 
     for (size_t i = 0; i < chat->nfan_used; i++) {
+        const PushEvent at_node = push_for(chat, chat->fan_used[i], push);
         size_t len = 0;
-        enum bt_err err = encode_push(chat, chat->fan_used[i], push, &len);
+        enum bt_err err = encode(PushEvent_fields, &at_node, &chat->push, &chat->push_cap, &len);
         send_to(chat, chat->fan_used[i], &ctx, err, len);
     }
 }
@@ -308,28 +310,25 @@ static enum bt_err encode_signal(struct chat *chat, const SignalEvent *event, Pu
 /*
  * Where the sender's own proxy holds receivers too, his answer and their push are one frame. False: nothing was done.
  */
-static bool answer_with_push(struct chat *chat, struct rpc_call *call, const pb_msgdesc_t *fields, const void *reply, const PushEvent *push)
+static bool answer_with_push(struct chat *chat, struct rpc_call *call, const void *reply, const PushEvent *like)
 {
     enum {
         SURE_MS = 1000,       /* an answer that comes after the deadline is dropped, and the push would be with it */
         PUSH_MAX = 32 * 1024, /* half of the least that [rpc] max_frame_bytes allows: a longer one has a frame of its own */
     };
     const char *caller = rpc_call_left_ms(call) >= SURE_MS ? rpc_call_node(call) : NULL;
-    uint8_t head[4 + 32];
-    size_t n, i, len = 0;
-    uint32_t node;
+    PushEvent push;
+    size_t i;
 
     for (i = 0; caller != NULL && i < chat->nfan_used; i++)
         if (strcmp(presence_node(chat->env.presence, chat->fan_used[i])->address, caller) == 0)
             break;
-    if (caller == NULL || i == chat->nfan_used || encode_push(chat, chat->fan_used[i], push, &len) != BT_OK || len > PUSH_MAX)
+    if (caller == NULL || i == chat->nfan_used)
         return false;
-    node = chat->fan_used[i];
-    n = rpc_encode(fields, reply, head + 4, sizeof head - 4);
-    head[0] = head[1] = head[2] = 0;
-    head[3] = (uint8_t)n;
-    rpc_reply_raw2(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, head, 4 + n, chat->push, len);
-    chat->fan[node].n = 0; /* has got it */
+    push = push_for(chat, chat->fan_used[i], like);
+    if (push.users.len + push.event.len > PUSH_MAX || rpc_reply_with_push(call, reply, &push) != BT_OK)
+        return false;
+    chat->fan[chat->fan_used[i]].n = 0; /* has got it */
     chat->fan_used[i] = chat->fan_used[--chat->nfan_used];
     return true;
 }
@@ -352,7 +351,7 @@ static void push_signal(struct chat_conv *c, struct rpc_call *call, const Signal
     fan_members(c, 0);
     if (chat->nfan_used > 0 && encode_signal(chat, event, &push) != BT_OK)
         lose_all(chat);
-    if (call != NULL && !answer_with_push(chat, call, SignalReply_fields, &reply, &push))
+    if (call != NULL && !answer_with_push(chat, call, &reply, &push))
         rpc_reply(call, &reply);
     send_all(chat, &push, trace);
 }
@@ -388,7 +387,7 @@ static void push_committed(struct chat *chat, struct chat_op *op)
         fan_user(chat, op->also_push);
     if (chat->nfan_used > 0 && encode_event(chat, op, &push) != BT_OK)
         lose_all(chat);
-    if (op->kind != OP_APPLY && op->call != NULL && answer_with_push(chat, op->call, SendReply_fields, &reply, &push))
+    if (op->kind != OP_APPLY && op->call != NULL && answer_with_push(chat, op->call, &reply, &push))
         op->call = NULL;
     chat_op_reply(op);
     send_all(chat, &push, op->trace);

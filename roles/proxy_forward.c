@@ -8,6 +8,7 @@
 
 #include "net/mem.h"
 #include "proto/methods.h"
+#include "rpc/push.h"
 
 enum { SPARE_MAX = 8192 }; /* 400 KiB */
 
@@ -81,26 +82,20 @@ struct rpc_ctx proxy_ctx(struct proxy_client *client, const struct rpc_header *h
     };
 }
 
-static uint32_t u32_of(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 /* An answer that carries a push with it: the caller gets his part, the receivers theirs. */
 static void answer_pushed(struct proxy *proxy, struct rpc_call *call, uint64_t trace, const struct rpc_reply *reply)
 {
-    uint32_t n = reply->len >= 4 ? u32_of(reply->payload) : UINT32_MAX;
+    struct rpc_bytes answer;
     PushEvent push = { 0 };
 
-    if (reply->len < 4 || n > reply->len - 4 || rpc_decode(PushEvent_fields, reply->payload + 4 + n, reply->len - 4 - n, &push) != BT_OK) {
+    if (rpc_reply_push(reply, &answer, &push) != BT_OK) {
         if (call != NULL)
             rpc_fail(call, BT_EINTERNAL, NULL);
         return;
     }
     if (call != NULL)
-        rpc_reply_raw(call, reply->status, 0, reply->payload + 4, n);
+        rpc_reply_raw(call, reply->status, 0, answer.data, answer.len);
     proxy_push_users(proxy, &push, trace);
-    rpc_release(PushEvent_fields, &push);
 }
 
 /* Answers that tell whether a guessed password was right. */

@@ -106,7 +106,8 @@ static void refuse(struct rpc_link *l, struct rpc_out *out, const struct rpc_hea
     const Error error = { .detail = rpc_str(open_calls < l->limits->max_calls ? "out of memory" : "too many calls at once") };
     uint8_t payload[DETAIL_MAX];
     size_t len = rpc_encode(Error_fields, &error, payload, sizeof payload);
-    enum bt_err err = l->pair ? rpc_pair_reply(l, out, &h, payload, len, NULL, 0) : rpc_link_write(l, &h, RPC_REPLY, payload, len, NULL, 0);
+    const struct rpc_bytes part = rpc_bytes(payload, len);
+    enum bt_err err = l->pair ? rpc_pair_reply(l, out, &h, &part, 1) : rpc_link_write(l, &h, RPC_REPLY, &part, 1);
     if (err != BT_OK && err != BT_ECLOSING)
         rpc_link_fail(l, err);
 }
@@ -225,7 +226,7 @@ static void watch_output(struct rpc_link *l)
         rpc_link_set_paused(l, RPC_PAUSED_OUTPUT, true);
 }
 
-void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const void *a, size_t a_len, const void *b, size_t b_len)
+void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts, size_t n)
 {
     struct rpc_link *l = call->link;
 
@@ -238,9 +239,9 @@ void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const 
             .target = call->h.target,
             .trace = call->h.trace,
         };
-        enum bt_err err = l->pair ? rpc_pair_reply(l, call->out, &h, a, a_len, b, b_len) : rpc_link_write(l, &h, RPC_REPLY, a, a_len, b, b_len);
+        enum bt_err err = l->pair ? rpc_pair_reply(l, call->out, &h, parts, n) : rpc_link_write(l, &h, RPC_REPLY, parts, n);
         if (err == BT_EINVAL) {
-            rpc_fail(call, BT_EINTERNAL, "the reply is too long: %zu bytes", a_len + b_len);
+            rpc_fail(call, BT_EINTERNAL, "the reply is longer than %zu bytes", rpc_link_payload_max(l));
             return;
         }
         leave(l, call);
@@ -254,7 +255,9 @@ void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const 
 
 void rpc_reply_raw(struct rpc_call *call, uint8_t status, uint8_t flags, const uint8_t *payload, size_t len)
 {
-    rpc_reply_raw2(call, status, flags, payload, len, NULL, 0);
+    const struct rpc_bytes part = rpc_bytes(payload, len);
+
+    rpc_reply_parts(call, status, flags, &part, 1);
 }
 
 static void reply_long(struct rpc_call *call, const pb_msgdesc_t *fields, const void *msg, size_t size)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "net/err.h"
+#include "rpc/bytes.h"
 #include "rpc/frame.h"
 #include "rpc/method.h"
 
@@ -38,8 +39,8 @@ void rpc_reply(struct rpc_call *call, const void *msg);
 /* End it with a payload, a status and flags as they are (what a router does). */
 void rpc_reply_raw(struct rpc_call *call, uint8_t status, uint8_t flags, const uint8_t *payload, size_t len);
 
-/* The same from two pieces, joined behind one header. */
-void rpc_reply_raw2(struct rpc_call *call, uint8_t status, uint8_t flags, const void *a, size_t a_len, const void *b, size_t b_len);
+/* The same from one or more pieces, joined behind one header. */
+void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts, size_t n);
 
 /* End it with an error: detail is printf-like, in English for a programmer, no secrets; cut at 256 bytes, what is not ASCII becomes '?'. fmt NULL: bt_err_text(err). */
 void rpc_fail(struct rpc_call *call, enum bt_err err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

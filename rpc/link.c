@@ -195,21 +195,25 @@ enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t t
 
 /* ---- out ---- */
 
-static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, const void *a, size_t a_len, const void *b, size_t b_len)
+static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n)
 {
     uint8_t head[RPC_HEADER_SIZE];
+    size_t written = RPC_HEADER_SIZE + parts[0].len;
 
     rpc_header_encode(h, head);
-    enum bt_err err = net_conn_write2(l->conn, head, sizeof head, a, a_len);
-    if (err != BT_OK || b_len == 0)
+    enum bt_err err = net_conn_write2(l->conn, head, sizeof head, parts[0].data, parts[0].len);
+    if (err != BT_OK)
         return err;
-    err = net_conn_write_last(l->conn, b, b_len);
-    if (err == BT_OK)
-        return BT_OK;
-    if (l->out)
-        l->out->written += RPC_HEADER_SIZE + a_len; /* half a frame stands in the queue, and is counted there */
-    rpc_link_fail(l, err);
-    return BT_ECLOSING;
+    for (size_t i = 1; i < n; i++) {
+        if (parts[i].len > 0 && (err = net_conn_write_last(l->conn, parts[i].data, parts[i].len)) != BT_OK) {
+            if (l->out)
+                l->out->written += written; /* a part of a frame stands in the queue, and is counted there */
+            rpc_link_fail(l, err);
+            return BT_ECLOSING;
+        }
+        written += parts[i].len;
+    }
+    return BT_OK;
 }
 
 /* What the upper side must know of a write, or of its refusal. */
@@ -228,19 +232,31 @@ size_t rpc_link_payload_max(const struct rpc_link *l)
     return max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
 }
 
-enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
-                           const void *b, size_t b_len)
+enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out)
+{
+    size_t room = rpc_link_payload_max(l), len = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].len > room - len)
+            return BT_EINVAL;
+        len += parts[i].len;
+    }
+    *len_out = len;
+    return BT_OK;
+}
+
+enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n)
 {
     struct rpc_header copy = *h;
-    size_t room = rpc_link_payload_max(l);
+    size_t len;
 
     if (l->is_closing)
         return BT_ECLOSING;
-    if (a_len > room || b_len > room - a_len)
+    if (rpc_link_measure(l, parts, n, &len) != BT_OK)
         return BT_EINVAL;
-    copy.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + a_len + b_len);
+    copy.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + len);
     copy.kind = (uint8_t)kind;
-    return wrote(l, conn_write(l, &copy, a, a_len, b, b_len), RPC_HEADER_SIZE + a_len + b_len);
+    return wrote(l, conn_write(l, &copy, parts, n), RPC_HEADER_SIZE + len);
 }
 
 enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len)
@@ -250,7 +266,8 @@ enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const
     copy.timeout_ms = 0;
     copy.flags = 0;
     copy.status = 0;
-    return l->pair ? rpc_pair_event(l, &copy, payload, len) : rpc_link_write(l, &copy, RPC_EVENT, payload, len, NULL, 0);
+    const struct rpc_bytes part = rpc_bytes(payload, len);
+    return l->pair ? rpc_pair_event(l, &copy, part) : rpc_link_write(l, &copy, RPC_EVENT, &part, 1);
 }
 
 void rpc_cast_begin(struct rpc_cast *cast, struct net_loop *loop, const struct rpc_header *h, const uint8_t *payload, uint32_t len)
@@ -276,7 +293,7 @@ enum bt_err rpc_link_cast(struct rpc_link *l, struct rpc_cast *cast)
     size_t size = RPC_HEADER_SIZE + (size_t)bytes->body_len;
 
     if (l->pair)
-        return rpc_pair_event(l, &cast->h, bytes->body, bytes->body_len);
+        return rpc_pair_event(l, &cast->h, rpc_bytes(bytes->body, bytes->body_len));
     if (l->is_closing)
         return BT_ECLOSING;
     if (bytes->body_len > rpc_link_payload_max(l))

@@ -64,6 +64,7 @@ struct rpc_reply {
     uint8_t status;            /* as it came; rpc_status_of(err) when nothing came */
     uint8_t flags;             /* RPC_FLAG_PUSHED */
     bool came;                 /* false: made here (deadline, link gone) */
+    bool is_local;             /* it came over a pair */
     const uint8_t *payload;    /* lent to done; an Error when the status is not OK */
     size_t len;
 };

@@ -6,6 +6,7 @@
 #define BT_RPC_LINK_INTERNAL_H
 
 #include "net/loop.h"
+#include "rpc/bytes.h"
 #include "rpc/call.h"
 #include "rpc/link.h"
 #include "rpc/table.h"
@@ -87,9 +88,11 @@ void rpc_link_gone(struct rpc_link *l, enum bt_err why);
 /* Close because of a fault here or there. */
 void rpc_link_fail(struct rpc_link *l, enum bt_err why);
 
-/* Over a connection: header (length and kind are set here) and up to two pieces. Errors: BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long). */
-enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const void *a, size_t a_len,
-                           const void *b, size_t b_len);
+/* Over a connection: header (length and kind are set here) and n > 0 pieces. BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long). */
+enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n);
+
+/* The length of the pieces together; BT_EINVAL: more than may leave. */
+enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out);
 uint64_t rpc_link_sent(const struct rpc_link *l);
 void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on);
 
@@ -112,9 +115,9 @@ void rpc_calls_unref(void);
 /* ---- link_pair.c ---- */
 
 /* As rpc_link_write(), of the link that writes. */
-enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len);
-enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len, struct rpc_out *out);
-enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const void *a, size_t a_len, const void *b, size_t b_len);
+enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload);
+enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload, struct rpc_out *out);
+enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n);
 
 /* Tell the other end that nobody waits. out may still get the reply that is on its way. */
 void rpc_pair_cancel(struct rpc_out *out);

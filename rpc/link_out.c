@@ -49,11 +49,12 @@ static void fail_soon(struct rpc_link *l, struct rpc_out *out, enum bt_err err)
 static void send_cancel(struct rpc_link *l, struct rpc_out *out)
 {
     const struct rpc_header h = { .call = out->entry.id };
+    const struct rpc_bytes nothing = { NULL, 0 };
     /* When it can't be sent, the other end works for nothing, and its reply is dropped. */
     if (l->pair)
         rpc_pair_cancel(out);
     else
-        (void)rpc_link_write(l, &h, RPC_CANCEL, NULL, 0, NULL, 0);
+        (void)rpc_link_write(l, &h, RPC_CANCEL, &nothing, 1);
 }
 
 /* It is open no more. */
@@ -90,13 +91,13 @@ static uint32_t free_call_id(struct rpc_link *l)
     return l->out->next_call;
 }
 
-static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out)
+static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload, struct rpc_out *out)
 {
     struct rpc_header copy = *h;
 
     out->entry.id = copy.call = free_call_id(l);
     copy.status = 0;
-    enum bt_err err = rpc_link_write(l, &copy, RPC_REQUEST, payload, len, NULL, 0);
+    enum bt_err err = rpc_link_write(l, &copy, RPC_REQUEST, &payload, 1);
     if (err != BT_OK)
         return err;
     out->end = l->out->written;
@@ -110,7 +111,8 @@ void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint
     out->link = l;
     out->was_sent = false;
     out->timer = (struct net_timer){ .next = NULL };
-    enum bt_err err = l->pair ? rpc_pair_request(l, h, payload, len, out) : conn_request(l, h, payload, len, out);
+    const struct rpc_bytes part = rpc_bytes(payload, len);
+    enum bt_err err = l->pair ? rpc_pair_request(l, h, part, out) : conn_request(l, h, part, out);
     if (err != BT_OK) {
         fail_soon(l, out, err == BT_ECLOSING && !l->is_closed_here ? BT_EDOWN : err);
         return;
@@ -132,6 +134,7 @@ void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc
         .status = frame->h.status,
         .flags = frame->h.flags,
         .came = true,
+        .is_local = l->pair != NULL,
         .payload = frame->payload,
         .len = frame->len,
     };

@@ -120,10 +120,11 @@ static void slip_take(struct rpc_pair_end *end, struct rpc_slip *slip)
         slip->call->cancel = NULL;
 }
 
-static void copy(uint8_t *to, const void *from, size_t len)
+static uint8_t *copy(uint8_t *to, struct rpc_bytes from)
 {
-    if (len > 0)
-        memcpy(to, from, len);
+    if (from.len > 0)
+        memcpy(to, from.data, from.len);
+    return to + from.len;
 }
 
 static void show(void *arg);
@@ -165,27 +166,27 @@ size_t rpc_pair_queued(const struct rpc_link *l)
     return l->pair->queued;
 }
 
-enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len)
+enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload)
 {
     struct rpc_slip *slip;
-    enum bt_err err = post(l, h, RPC_EVENT, len, false, &slip);
+    enum bt_err err = post(l, h, RPC_EVENT, payload.len, false, &slip);
 
     if (err == BT_OK)
-        copy(slip->bytes, payload, len);
+        copy(slip->bytes, payload);
     return err;
 }
 
 /* ---- calls ---- */
 
-enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, const void *payload, size_t len, struct rpc_out *out)
+enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload, struct rpc_out *out)
 {
     struct rpc_pair_end *end = l->pair;
     struct rpc_slip *slip;
-    enum bt_err err = post(l, h, RPC_REQUEST, len, false, &slip);
+    enum bt_err err = post(l, h, RPC_REQUEST, payload.len, false, &slip);
 
     if (err != BT_OK)
         return err;
-    copy(slip->bytes, payload, len);
+    copy(slip->bytes, payload);
     slip->out = out;
     out->slip = slip;
     out->call = NULL;
@@ -197,16 +198,19 @@ enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, con
     return BT_OK;
 }
 
-enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const void *a, size_t a_len, const void *b,
-                           size_t b_len)
+enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n)
 {
     struct rpc_slip *slip;
-    enum bt_err err = b_len <= SIZE_MAX - a_len ? post(l, h, RPC_REPLY, a_len + b_len, true, &slip) : BT_EINVAL;
+    size_t len;
+    enum bt_err err = rpc_link_measure(l, parts, n, &len);
 
+    if (err == BT_OK)
+        err = post(l, h, RPC_REPLY, len, true, &slip);
     if (err != BT_OK)
         return err;
-    copy(slip->bytes, a, a_len);
-    copy(slip->bytes + a_len, b, b_len);
+    uint8_t *at = slip->bytes;
+    for (size_t i = 0; i < n; i++)
+        at = copy(at, parts[i]);
     if (out) {
         slip->out = out;
         out->slip = slip;

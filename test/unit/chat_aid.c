@@ -9,6 +9,7 @@
 
 #include "net/mem.h"
 #include "proto/node.pb.h"
+#include "rpc/push.h"
 
 enum { UNTIL_MS = 10000 };
 
@@ -215,12 +216,11 @@ void chat_aid_script(struct chat_aid *c, int64_t head, int64_t later)
     fake_db_rows(c->db, PAIR, FAKE_ALWAYS, 2, 4, pair);
 }
 
-/* With a push for the receivers at the same proxy: u32 n, n bytes of answer, the push. */
+/* With a push for the receivers at the same proxy. */
 static void ask_done(const struct rpc_reply *reply, void *arg)
 {
     struct chat_answer *a = arg;
-    const uint8_t *at = reply->payload;
-    size_t n = reply->len;
+    struct rpc_bytes answer = rpc_bytes(reply->payload, reply->len);
     SendReply msg = { 0 };
     PushEvent push = { 0 };
 
@@ -231,14 +231,10 @@ static void ask_done(const struct rpc_reply *reply, void *arg)
     if (reply->err != BT_OK)
         return;
     if (reply->flags & RPC_FLAG_PUSHED) {
-        assert_true(n >= 4);
-        n = reply->payload[3];
-        at += 4;
-        assert_int_equal(rpc_decode(PushEvent_fields, at + n, reply->len - 4 - n, &push), BT_OK);
+        assert_int_equal(rpc_reply_push(reply, &answer, &push), BT_OK);
         take_push(a->aid, &push);
-        rpc_release(PushEvent_fields, &push);
     }
-    assert_int_equal(rpc_decode(SendReply_fields, at, n, &msg), BT_OK); /* a signal's answer is empty */
+    assert_int_equal(rpc_decode(SendReply_fields, answer.data, answer.len, &msg), BT_OK); /* a signal's answer is empty */
     a->seq = msg.seq;
 }
 

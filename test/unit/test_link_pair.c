@@ -245,7 +245,8 @@ static void payloads_of_any_length_arrive(void **state)
         asked_start(&q, e->a.link, ENDLESS_MS, "x");
         ends_until(e, &e->b.kept_count, 1);
         e->b.kept_count = 0;
-        rpc_reply_raw2(e->b.kept[0], RPC_STATUS_OK, 0, bytes, len / 2, bytes, len - len / 2);
+        const struct rpc_bytes parts[] = { { bytes, len / 2 }, { NULL, 0 }, { bytes, len - len / 2 } };
+        rpc_reply_parts(e->b.kept[0], RPC_STATUS_OK, 0, parts, 3);
         ends_until_int(e, &q.done, 1);
         assert_int_equal(q.err, BT_OK);
         assert_int_equal(q.len, len);
