@@ -73,11 +73,6 @@ static bool header_is_known(const struct rpc_header *h, uint8_t allowed_flags)
     return h->kind >= RPC_REQUEST && h->kind <= RPC_CANCEL && (h->flags & ~(allowed_flags & fitting)) == 0;
 }
 
-bool rpc_header_is_allowed(const struct rpc_header *h, uint32_t max_frame_bytes, uint8_t allowed_flags)
-{
-    return h->length >= RPC_HEADER_SIZE - RPC_LENGTH_SIZE && h->length <= max_frame_bytes && header_is_known(h, allowed_flags);
-}
-
 enum bt_err rpc_frame_take(const uint8_t *data, size_t len, uint32_t max_frame_bytes, uint8_t allowed_flags,
                            struct rpc_frame *frame_out, size_t *used_out, size_t *need_out)
 {

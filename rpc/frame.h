@@ -47,9 +47,6 @@ struct rpc_frame {
     size_t len;
 };
 
-/* Whether a frame of this header may come: its length, kind and flags; what rpc_frame_take() checks. */
-bool rpc_header_is_allowed(const struct rpc_header *h, uint32_t max_frame_bytes, uint8_t allowed_flags);
-
 void rpc_header_encode(const struct rpc_header *h, uint8_t out[RPC_HEADER_SIZE]);
 
 /*

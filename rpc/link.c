@@ -226,12 +226,6 @@ static enum bt_err wrote(struct rpc_link *l, enum bt_err err, size_t len)
     return err;
 }
 
-size_t rpc_link_payload_max(const struct rpc_link *l)
-{
-    uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
-    return max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
-}
-
 enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out)
 {
     size_t room = rpc_link_payload_max(l), len = 0;

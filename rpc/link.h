@@ -100,8 +100,8 @@ enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t t
 
 /*
  * Two links joined to each other inside the process: frames written to one arrive at the other after the callback that wrote them,
- * in order, and with the same limits; the bytes are copied once. A request that is given up, or is out of time, before it has arrived
- * does not arrive. For roles of one process, and for tests.
+ * in order, and with the same limits; the bytes are copied once. What is longer than the other end takes does not leave. A request
+ * that is given up, or is out of time, before it has arrived does not arrive. For roles of one process, and for tests.
  */
 enum bt_err rpc_link_pair(struct net_loop *loop, const struct rpc_link_ops *ops_a, void *arg_a, const struct rpc_link_ops *ops_b, void *arg_b,
                           const struct rpc_link_limits *limits, struct rpc_link **a_out, struct rpc_link **b_out);

@@ -77,7 +77,11 @@ static inline bool rpc_link_reads(const struct rpc_link *l)
 uint32_t rpc_link_age_ms(struct rpc_link *l);
 
 /* How much may follow a header. */
-size_t rpc_link_payload_max(const struct rpc_link *l);
+static inline size_t rpc_link_payload_max(const struct rpc_link *l)
+{
+    uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
+    return max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
+}
 
 /* The transport's output fell below its low mark. */
 void rpc_link_drained(struct rpc_link *l);

@@ -129,6 +129,12 @@ static uint8_t *copy(uint8_t *to, struct rpc_bytes from)
 
 static void show(void *arg);
 
+/* Both what this end may write and what the other takes: their limits are the same. */
+static bool is_too_long(const struct rpc_link *l, size_t len)
+{
+    return len > rpc_link_payload_max(l) || len > l->limits->max_frame_bytes - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
+}
+
 /* A slip among those that wait, with room for the payload, which the caller puts there. is_forced: past the limit. */
 static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, size_t len, bool is_forced, struct rpc_slip **out)
 {
@@ -136,7 +142,7 @@ static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc
 
     if (l->is_closing || end->is_finishing)
         return BT_ECLOSING;
-    if (len > rpc_link_payload_max(l))
+    if (is_too_long(l, len))
         return BT_EINVAL;
     if (!is_forced && end->queued > l->limits->net.out_high_bytes) {
         l->was_refused = true;
@@ -323,10 +329,6 @@ static void show_slip(struct rpc_link *to, const struct rpc_slip *slip, struct r
 {
     const struct rpc_frame *frame = &slip->frame;
 
-    if (!rpc_header_is_allowed(&frame->h, to->limits->max_frame_bytes, to->limits->allowed_flags)) {
-        rpc_link_fail(to, BT_EPROTO);
-        return;
-    }
     switch ((enum rpc_kind)frame->h.kind) {
     case RPC_REQUEST:
         rpc_link_take_out(to, out, frame, age_ms);

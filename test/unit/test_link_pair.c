@@ -254,12 +254,10 @@ static void payloads_of_any_length_arrive(void **state)
     }
     rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, bytes, sizeof bytes);
     ends_until(e, &e->b.events, 1);
-    e->limits_a.max_frame_bytes = sizeof bytes / 2; /* both ends' */
-    rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, bytes, sizeof bytes);
-    ends_until_int(e, &e->b.closed, 1);
-    assert_int_equal(e->b.why, BT_EPROTO);
-    ends_until_int(e, &e->a.closed, 1);
-    assert_int_equal(e->b.events, 1);
+    e->limits_a.max_frame_bytes = sizeof bytes; /* both ends' */
+    assert_int_equal(rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, bytes, sizeof bytes - 43), BT_EINVAL);
+    assert_int_equal(rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, bytes, sizeof bytes - 44), BT_OK);
+    ends_until(e, &e->b.events, 2);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
