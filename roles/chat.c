@@ -406,6 +406,7 @@ static void chat_stop_done(void *arg)
     chat_push_stop(chat);
     chat_senders_stop(chat);
     chat_doors_free(chat);
+    chat_op_free_spares(chat);
     bt_free(chat->convs);
     bt_free(chat->ids);
     bt_free(chat->rows);

@@ -210,6 +210,8 @@ struct chat {
     size_t nids, ids_cap;
     size_t nops, op_bytes;
     size_t nheld, held_bytes;          /* of these: what waits in chat_sender.c, for its sender's sake */
+    struct chat_op *spare;             /* for reuse, by next */
+    size_t nspare;
     struct chat_load load;
 
     struct net_task flush_task;
@@ -266,6 +268,7 @@ struct chat_op *chat_ops_pop(struct chat_ops *ops);
 struct chat_op *chat_op_new(struct chat *chat, enum chat_op_kind kind, struct rpc_call *call, int32_t row_kind, uint64_t refers_to_seq,
                             struct rpc_bytes content_type, struct rpc_bytes body);
 void chat_op_free(struct chat *chat, struct chat_op *op);
+void chat_op_free_spares(struct chat *chat);
 
 /* Answer everybody who waits for it. */
 void chat_op_reply(struct chat_op *op);                                                         /* SendReply or GroupReply of its row */

@@ -70,21 +70,64 @@ static uint64_t digest_of(const uint8_t *text, size_t len)
     return digest != 0 ? digest : 1;
 }
 
+enum {
+    SPARE_TEXT = 256,  /* room for the text of one that is kept for reuse; a longer text's op is not */
+    SPARE_MAX = 1024,  /* 600 KiB */
+};
+
+static struct chat_op *op_alloc(struct chat *chat, size_t text_len)
+{
+    size_t room = text_len > SPARE_TEXT ? text_len : SPARE_TEXT;
+    struct chat_op *op = text_len <= SPARE_TEXT ? chat->spare : NULL;
+
+    if (op != NULL) {
+        chat->spare = op->next;
+        chat->nspare--;
+    } else {
+        op = bt_malloc(sizeof *op + room);
+    }
+    if (op != NULL) {
+        memset(op, 0, sizeof *op);
+        op->size = sizeof *op + room;
+    }
+    return op;
+}
+
+static void op_dispose(struct chat *chat, struct chat_op *op)
+{
+    if (op->size > sizeof *op + SPARE_TEXT || chat->nspare >= SPARE_MAX) {
+        bt_free(op);
+        return;
+    }
+    op->next = chat->spare;
+    chat->spare = op;
+    chat->nspare++;
+}
+
+void chat_op_free_spares(struct chat *chat)
+{
+    struct chat_op *op;
+
+    while ((op = chat->spare) != NULL) {
+        chat->spare = op->next;
+        bt_free(op);
+    }
+    chat->nspare = 0;
+}
+
 struct chat_op *chat_op_new(struct chat *chat, enum chat_op_kind kind, struct rpc_call *call, int32_t row_kind, uint64_t refers_to_seq,
                             struct rpc_bytes content_type, struct rpc_bytes body)
 {
     const struct digest_head head = { refers_to_seq, (uint32_t)row_kind, (uint32_t)content_type.len };
     size_t text_len = sizeof head + content_type.len + body.len;
     const struct rpc_header *h = rpc_call_header(call);
-    struct chat_op *op = bt_malloc(sizeof *op + text_len);
+    struct chat_op *op = op_alloc(chat, text_len);
     uint8_t *at;
 
     if (op == NULL)
         return NULL;
-    memset(op, 0, sizeof *op);
     op->kind = kind;
     op->call = call;
-    op->size = sizeof *op + text_len;
     op->look = (h->flags & RPC_FLAG_RESEND) != 0 && !planted(PLANTED_NO_KEY);
     op->except_session = h->session;
     op->trace = h->trace;
@@ -118,7 +161,7 @@ void chat_op_free(struct chat *chat, struct chat_op *op)
     chat_load_end(chat, op->is_done);
     chat->op_bytes -= op->size;
     bt_free(op->merged);
-    bt_free(op);
+    op_dispose(chat, op);
     chat_maybe_idle(chat);
 }
 
