@@ -92,32 +92,41 @@ static size_t chunk_fill(struct net_chunk *chunk, const void *data, size_t len)
     return len;
 }
 
+static uint8_t *put(uint8_t *to, const void *data, size_t len)
+{
+    if (len > 0)
+        memcpy(to, data, len);
+    return to + len;
+}
+
 enum bt_err net_chain_add(struct net_loop *loop, struct net_chain *chain, size_t queued, const void *head,
                           size_t head_len, const void *body, size_t body_len)
 {
-    struct net_chunk *last = chain->last, *fresh = NULL;
+    struct net_chunk *last = chain->last, *fresh;
     size_t room = last ? last->cap - last->start - last->len : 0;
     size_t total = head_len + body_len, head_done = 0, body_done = 0;
 
     if (total == 0)
         return BT_OK;
-    if (total > room && !(fresh = chunk_new(loop, total - room, queued)))
+    if (total <= room) { /* mostly */
+        put(put(last->data + last->start + last->len, head, head_len), body, body_len);
+        last->len += (uint32_t)total;
+        return BT_OK;
+    }
+    if (!(fresh = chunk_new(loop, total - room, queued)))
         return BT_ENOMEM;
     if (last) {
         head_done = chunk_fill(last, head, head_len);
         if (head_done == head_len)
             body_done = chunk_fill(last, body, body_len);
+        last->next = fresh;
+    } else {
+        chain->first = fresh;
     }
-    if (fresh) {
-        chunk_fill(fresh, (const uint8_t *)head + head_done, head_len - head_done);
-        if (body_done < body_len)
-            chunk_fill(fresh, (const uint8_t *)body + body_done, body_len - body_done);
-        if (last)
-            last->next = fresh;
-        else
-            chain->first = fresh;
-        chain->last = fresh;
-    }
+    chunk_fill(fresh, (const uint8_t *)head + head_done, head_len - head_done);
+    if (body_done < body_len)
+        chunk_fill(fresh, (const uint8_t *)body + body_done, body_len - body_done);
+    chain->last = fresh;
     return BT_OK;
 }
 

@@ -96,7 +96,7 @@ static struct rpc_call *call_begin(struct rpc_link *l, uint32_t open_calls, cons
 /* Without a call. out: over a pair, who asked. */
 static void refuse(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *asked, uint32_t open_calls)
 {
-    const struct rpc_header h = {
+    struct rpc_header h = {
         .method = asked->method,
         .status = RPC_STATUS_RESOURCE_EXHAUSTED,
         .call = asked->call,
@@ -231,7 +231,7 @@ void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const
     struct rpc_link *l = call->link;
 
     if (l && !call->is_event) {
-        const struct rpc_header h = {
+        struct rpc_header h = {
             .method = call->h.method,
             .flags = flags,
             .status = status,

@@ -239,18 +239,17 @@ enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *p
     return BT_OK;
 }
 
-enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n)
+enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n)
 {
-    struct rpc_header copy = *h;
     size_t len;
 
     if (l->is_closing)
         return BT_ECLOSING;
     if (rpc_link_measure(l, parts, n, &len) != BT_OK)
         return BT_EINVAL;
-    copy.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + len);
-    copy.kind = (uint8_t)kind;
-    return wrote(l, conn_write(l, &copy, parts, n), RPC_HEADER_SIZE + len);
+    h->length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + len);
+    h->kind = (uint8_t)kind;
+    return wrote(l, conn_write(l, h, parts, n), RPC_HEADER_SIZE + len);
 }
 
 enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len)

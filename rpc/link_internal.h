@@ -93,7 +93,7 @@ void rpc_link_gone(struct rpc_link *l, enum bt_err why);
 void rpc_link_fail(struct rpc_link *l, enum bt_err why);
 
 /* Over a connection: header (length and kind are set here) and n > 0 pieces. BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long). */
-enum bt_err rpc_link_write(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n);
+enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n);
 
 /* The length of the pieces together; BT_EINVAL: more than may leave. */
 enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out);

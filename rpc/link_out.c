@@ -48,7 +48,7 @@ static void fail_soon(struct rpc_link *l, struct rpc_out *out, enum bt_err err)
 
 static void send_cancel(struct rpc_link *l, struct rpc_out *out)
 {
-    const struct rpc_header h = { .call = out->entry.id };
+    struct rpc_header h = { .call = out->entry.id };
     const struct rpc_bytes nothing = { NULL, 0 };
     /* When it can't be sent, the other end works for nothing, and its reply is dropped. */
     if (l->pair)
