@@ -127,7 +127,7 @@ void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, ui
     l->ops->request(l, call, frame, l->arg);
 }
 
-void rpc_link_take_out(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms)
+void rpc_link_take_local(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms)
 {
     struct rpc_call *call = call_begin(l, rpc_pair_open_calls(l), &frame->h, age_ms);
     if (!call) {

@@ -120,7 +120,10 @@ void rpc_link_cancel(struct rpc_out *out);
 /* Between rpc_link_request() and done or rpc_link_cancel(). Of a zeroed one: false. */
 static inline bool rpc_out_is_open(const struct rpc_out *out) { return out->state != 0; }
 
-/* The same, but done is still called: with an answer that was on its way already, or BT_ETIMEOUT after grace_ms. */
+/*
+ * The same, but done is still called: with an answer that was on its way already, or BT_ETIMEOUT after grace_ms, or soon when the request
+ * has not arrived and will not.
+ */
 void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms);
 
 /* Send an event. BT_EBUSY (full; nothing was taken), BT_ECLOSING. */

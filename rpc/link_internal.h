@@ -19,7 +19,7 @@ enum { RPC_PAUSED_ABOVE = 1, RPC_PAUSED_OUTPUT = 2 };
 
 /* What a link has beside, unless it only serves. */
 struct rpc_link_out {
-    struct rpc_table outs;                /* struct rpc_out: made here, not answered yet */
+    struct rpc_table outs;                /* struct rpc_out: made here, not answered yet (over a pair: link_pair.c) */
     struct rpc_out *failed;               /* calls that failed at once, newest first: `task` tells them */
     struct rpc_out *telling;              /* those of them that are being told, oldest first */
     struct net_task task;
@@ -36,7 +36,7 @@ struct rpc_link {
     const struct rpc_link_limits *limits;
     void *arg;
     struct rpc_link_out *out;             /* NULL: it only serves, and stands in its connection's room */
-    struct rpc_table calls;               /* struct rpc_call: came in, not replied yet */
+    struct rpc_table calls;               /* struct rpc_call: came in, not replied yet (over a pair: link_pair.c) */
     uint32_t paused_ms;                   /* net_now_ms() when reading stopped; 0: input is fresh */
     uint8_t paused;                       /* RPC_PAUSED_*: reading stops while any is set */
     bool is_server : 1;                   /* the accepting end, which stops reading while its output is long */
@@ -110,7 +110,7 @@ void rpc_link_fail_outs(struct rpc_link *l);
 
 void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms); /* over a connection */
 void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame);
-void rpc_link_take_out(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms); /* over a pair */
+void rpc_link_take_local(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms); /* over a pair */
 void rpc_link_kill_call(struct rpc_call *call); /* tell its handler that nobody waits; it is open no more */
 void rpc_link_drop_calls(struct rpc_link *l);
 void rpc_calls_ref(void);    /* a link of this thread needs calls; the last _unref frees the spare ones */

@@ -183,6 +183,12 @@ void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms)
     assert(out->state != RPC_OUT_IDLE);
     if (out->state == RPC_OUT_FAILED)
         return; /* done comes soon */
+    if (l->pair && !rpc_pair_was_shown(out)) { /* nothing can come */
+        net_timer_stop(l->loop, &out->timer);
+        leave(l, out);
+        fail_soon(l, out, BT_ETIMEOUT);
+        return;
+    }
     send_cancel(l, out);
     net_timer_start(l->loop, &out->timer, grace_ms, out_timed_out, out);
 }

@@ -13,8 +13,8 @@
 #include "rpc/link_internal.h"
 
 enum {
-    SLIP_ROOM = 384,        /* for the payload; a slip with more is not kept for reuse */
-    SPARE_MAX = 512,        /* 260 KB */
+    SLIP_ROOM = 1024,       /* for the payload; a slip with more is not kept for reuse */
+    SPARE_MAX = 512,        /* 600 KB */
 };
 
 /* A ring: its head, and what stands in it, oldest first. */
@@ -331,7 +331,7 @@ static void show_slip(struct rpc_link *to, const struct rpc_slip *slip, struct r
 
     switch ((enum rpc_kind)frame->h.kind) {
     case RPC_REQUEST:
-        rpc_link_take_out(to, out, frame, age_ms);
+        rpc_link_take_local(to, out, frame, age_ms);
         break;
     case RPC_REPLY:
         if (out)
