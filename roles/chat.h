@@ -440,7 +440,8 @@ void chat_doors_free(struct chat *chat);
 /* ---- chat_push.c ---------------------------------------------------------------------------------------------------------------- */
 
 void chat_push_op(struct chat *chat, struct chat_op *op);      /* a committed op, or a signal: to the members; takes op */
-void chat_push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event); /* now, as presence is known, and answer it */
+/* A signal, now, to whom presence is known to hold; its answer too. */
+void chat_push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event);
 void chat_push_users(struct chat *chat, const PushEvent *push, uint64_t trace, enum bt_err presence_err); /* wherever they are */
 void chat_push_lost(struct chat *chat, uint32_t node);         /* a proxy may have missed some: it is told when it can be */
 void chat_push_news(const char *address, enum rpc_link_news news, void *chat_arg);

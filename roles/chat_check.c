@@ -282,7 +282,8 @@ bool chat_signal_at_once(struct chat_conv *c, struct rpc_call *call, const Signa
 {
     const char *detail;
 
-    if (!chat_conv_is_free(c) || !chat_presence_is_current(c->chat) || is_group_old(c) || may_write(c, event->sender_id, &detail) != BT_OK)
+    if (!chat_conv_is_free(c) || !chat_presence_is_current(c->chat) || is_group_old(c) ||
+        may_write(c, event->sender_id, &detail) != BT_OK)
         return false;
     chat_push_signal(c, call, event);
     return true;

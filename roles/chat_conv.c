@@ -469,8 +469,8 @@ static bool must_load(struct chat_conv *c)
 
 bool chat_conv_is_free(struct chat_conv *c)
 {
-    return c->state == CONV_READY && c->waiting.first == NULL && c->busy == NULL && !net_timer_is_running(&c->turn) && !must_load(c) && !are_rights_old(c) &&
-           !(c->is_unborn && has_writes(c));
+    return c->state == CONV_READY && c->waiting.first == NULL && c->busy == NULL && !net_timer_is_running(&c->turn) &&
+           !must_load(c) && !are_rights_old(c) && !(c->is_unborn && has_writes(c));
 }
 
 void chat_conv_run(struct chat_conv *c)

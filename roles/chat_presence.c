@@ -24,7 +24,7 @@ static size_t home_of(const struct chat *chat, uint64_t user_id)
     return (size_t)(x >> 24) & (chat->traces_cap - 1);
 }
 
-/* The first of a user's places from slot i on, which is not behind all of them; there is always a free one to end at. */
+/* The first of a user's places from slot i on. There is always a free slot to end at. */
 static const struct chat_trace *trace_from(const struct chat *chat, uint64_t user_id, size_t i)
 {
     for (;; i++) {

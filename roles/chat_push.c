@@ -341,7 +341,8 @@ static void lose_all(struct chat *chat)
 }
 
 /* To the members of now. call NULL: it was answered. */
-static void push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event, uint64_t except_session, uint64_t trace)
+static void push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event, uint64_t except_session,
+                        uint64_t trace)
 {
     struct chat *chat = c->chat;
     const SignalReply reply = { 0 };

@@ -103,11 +103,13 @@ static void refuse(struct rpc_link *l, struct rpc_out *out, const struct rpc_hea
         .target = asked->target,
         .trace = asked->trace,
     };
-    const Error error = { .detail = rpc_str(open_calls < l->limits->max_calls ? "out of memory" : "too many calls at once") };
+    bool is_room = open_calls < l->limits->max_calls;
+    const Error error = { .detail = rpc_str(is_room ? "out of memory" : "too many calls at once") };
     uint8_t payload[DETAIL_MAX];
     size_t len = rpc_encode(Error_fields, &error, payload, sizeof payload);
     const struct rpc_bytes part = rpc_bytes(payload, len);
-    enum bt_err err = l->pair ? rpc_pair_reply(l, out, &h, &part, 1) : rpc_link_write(l, &h, RPC_REPLY, &part, 1);
+    enum bt_err err = l->pair ? rpc_pair_reply(l, out, &h, &part, 1)
+                              : rpc_link_write(l, &h, RPC_REPLY, &part, 1);
     if (err != BT_OK && err != BT_ECLOSING)
         rpc_link_fail(l, err);
 }
@@ -239,7 +241,8 @@ void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const
             .target = call->h.target,
             .trace = call->h.trace,
         };
-        enum bt_err err = l->pair ? rpc_pair_reply(l, call->out, &h, parts, n) : rpc_link_write(l, &h, RPC_REPLY, parts, n);
+        enum bt_err err = l->pair ? rpc_pair_reply(l, call->out, &h, parts, n)
+                                  : rpc_link_write(l, &h, RPC_REPLY, parts, n);
         if (err == BT_EINVAL) {
             rpc_fail(call, BT_EINTERNAL, "the reply is longer than %zu bytes", rpc_link_payload_max(l));
             return;

@@ -48,9 +48,7 @@ enum bt_err rpc_codec_decode(const struct rpc_codec *codec, const uint8_t *paylo
     return BT_EINVAL;
 }
 
-/*
- * Eight bytes of a varint at once: the low 7 bits of each, put together, two neighbours at a time. And back, for writing.
- */
+/* Eight bytes of a varint at once: the low 7 bits of each put together, by two neighbours each time. And back, for writing. */
 static uint64_t join_bits(uint64_t w)
 {
     w = (w & UINT64_C(0x007f007f007f007f)) | (w & UINT64_C(0x7f007f007f007f00)) >> 1;

@@ -239,7 +239,8 @@ enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *p
     return BT_OK;
 }
 
-enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n)
+enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts,
+                           size_t n)
 {
     size_t len;
 

@@ -57,7 +57,7 @@ struct rpc_call {
     void *on_dead_arg;
     struct rpc_call *next, **place;       /* over a pair: among the open ones */
     struct rpc_out *out;                  /* over a pair: who waits for it; NULL: nobody any more */
-    struct rpc_slip *cancel;              /* over a pair: which says that it was given up, and waits to be shown; NULL: none */
+    struct rpc_slip *cancel;              /* over a pair: that it was given up, waiting to be shown; NULL: none */
     bool is_event;                        /* lent to an event's handler: nothing is replied, nothing freed */
 };
 
@@ -92,8 +92,12 @@ void rpc_link_gone(struct rpc_link *l, enum bt_err why);
 /* Close because of a fault here or there. */
 void rpc_link_fail(struct rpc_link *l, enum bt_err why);
 
-/* Over a connection: header (length and kind are set here) and n > 0 pieces. BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long). */
-enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts, size_t n);
+/*
+ * Over a connection: header (length and kind are set here) and n > 0 pieces.
+ * Errors: BT_EBUSY, BT_ECLOSING, BT_ENOMEM, BT_EINVAL (too long).
+ */
+enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts,
+                           size_t n);
 
 /* The length of the pieces together; BT_EINVAL: more than may leave. */
 enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out);
@@ -103,14 +107,20 @@ void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on);
 /* ---- link_out.c ---- */
 
 void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame); /* over a connection */
-void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame); /* out is open no more; NULL: given up, or never made */
+
+/* A reply to out, which is open no more; NULL: to a call that was given up meanwhile, or never made. */
+void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame);
 void rpc_link_fail_outs(struct rpc_link *l);
 
 /* ---- call.c ---- */
 
-void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms); /* over a connection */
+/* Over a connection. */
+void rpc_link_take_request(struct rpc_link *l, const struct rpc_frame *frame, uint32_t age_ms);
 void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame);
-void rpc_link_take_local(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms); /* over a pair */
+
+/* Over a pair: a request of out's. */
+void rpc_link_take_local(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms);
+
 void rpc_link_kill_call(struct rpc_call *call); /* tell its handler that nobody waits; it is open no more */
 void rpc_link_drop_calls(struct rpc_link *l);
 void rpc_calls_ref(void);    /* a link of this thread needs calls; the last _unref frees the spare ones */
@@ -120,8 +130,10 @@ void rpc_calls_unref(void);
 
 /* As rpc_link_write(), of the link that writes. */
 enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload);
-enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload, struct rpc_out *out);
-enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n);
+enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload,
+                             struct rpc_out *out);
+enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h,
+                           const struct rpc_bytes *parts, size_t n);
 
 /* Tell the other end that nobody waits. out may still get the reply that is on its way. */
 void rpc_pair_cancel(struct rpc_out *out);

@@ -66,7 +66,10 @@ static void leave(struct rpc_link *l, struct rpc_out *out)
         rpc_table_take(&l->out->outs, out->entry.id);
 }
 
-/* Until the link closes, what waits in its output leaves all the same, and may be done before a cancel that follows it is seen. */
+/*
+ * Until a connection closes, what waits in its output leaves all the same, and may be done before a cancel that follows it is
+ * seen.
+ */
 static void set_was_sent(struct rpc_link *l, struct rpc_out *out)
 {
     out->was_sent = l->pair ? rpc_pair_was_shown(out) : !l->is_closing || out->end <= rpc_link_sent(l);
@@ -91,7 +94,8 @@ static uint32_t free_call_id(struct rpc_link *l)
     return l->out->next_call;
 }
 
-static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload, struct rpc_out *out)
+static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload,
+                                struct rpc_out *out)
 {
     struct rpc_header copy = *h;
 
@@ -105,7 +109,8 @@ static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, 
     return BT_OK;
 }
 
-void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out)
+void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len,
+                      struct rpc_out *out)
 {
     assert(l->out); /* not on a link that only serves */
     out->link = l;

@@ -1,43 +1,23 @@
 /*
- * rpc/link_pair.c: two links joined inside the process. Each end has the frames that go from it to the other, in slips: those that
- * wait, and those that are shown to the other end, which may write more while it looks. What waits is counted as the bytes it would
- * be on a connection.
+ * rpc/link_pair.c: two links joined inside the process. Each end has the frames that go from it to the other, in
+ * slips: those that wait, and those that are shown to the other end, which may write more while it looks. What waits is
+ * counted as the bytes it would be on a connection.
  *
- * A call needs no id here: who made it, who answers it, and the slip that is on its way between them know each other by address.
- * Whichever of them ends, for whatever reason, lets go of the others first.
+ * A call needs no id here: who made it, who answers it, and the slip that is on its way between them know each other by
+ * address. Whichever of them ends, for whatever reason, lets go of the others first.
  */
 #include <assert.h>
 #include <string.h>
 
 #include "net/mem.h"
 #include "rpc/link_internal.h"
-
-enum {
-    SLIP_ROOM = 1024,       /* for the payload; a slip with more is not kept for reuse */
-    SPARE_MAX = 512,        /* 600 KB */
-};
-
-/* A ring: its head, and what stands in it, oldest first. */
-struct queue {
-    struct queue *next, *prev;
-};
-
-/* One frame on its way. */
-struct rpc_slip {
-    struct queue link;      /* first: they convert by a cast */
-    struct rpc_frame frame;
-    struct rpc_out *out;    /* of a request or reply; NULL: nobody waits for it any more */
-    struct rpc_call *call;  /* of a cancel; NULL: it has ended */
-    size_t room;
-    uint8_t bytes[];
-};
+#include "rpc/slip.h"
 
 struct rpc_pair_end {
     struct rpc_link *peer;  /* NULL: it has ended */
-    struct queue waiting, showing;
+    struct rpc_queue waiting, showing;
     size_t queued;          /* bytes */
-    struct rpc_slip *spare; /* by link.next */
-    unsigned spare_count;
+    struct rpc_spare_slips spare;
     struct rpc_out *outs;   /* made at this end, and open */
     struct rpc_call *calls; /* came to this end, and open */
     uint32_t call_count;
@@ -49,70 +29,10 @@ struct rpc_pair_end {
 
 /* ---- slips ---- */
 
-static void queue_init(struct queue *head)
-{
-    head->next = head->prev = head;
-}
-
-static bool queue_is_empty(const struct queue *head)
-{
-    return head->next == head;
-}
-
-static void queue_add(struct queue *head, struct rpc_slip *slip)
-{
-    slip->link = (struct queue){ .next = head, .prev = head->prev };
-    head->prev->next = &slip->link;
-    head->prev = &slip->link;
-}
-
-static void queue_remove(struct rpc_slip *slip)
-{
-    slip->link.prev->next = slip->link.next;
-    slip->link.next->prev = slip->link.prev;
-}
-
-/* All of one to another, which is empty. */
-static void queue_move(struct queue *from, struct queue *to)
-{
-    if (queue_is_empty(from))
-        return;
-    *to = *from;
-    to->next->prev = to->prev->next = to;
-    queue_init(from);
-}
-
-static struct rpc_slip *slip_new(struct rpc_pair_end *end, size_t len)
-{
-    struct rpc_slip *slip = len <= SLIP_ROOM ? end->spare : NULL;
-
-    if (slip) {
-        end->spare = (struct rpc_slip *)slip->link.next;
-        end->spare_count--;
-        return slip;
-    }
-    size_t room = len <= SLIP_ROOM ? SLIP_ROOM : len;
-    slip = bt_malloc(sizeof *slip + room);
-    if (slip)
-        slip->room = room;
-    return slip;
-}
-
-static void slip_free(struct rpc_pair_end *end, struct rpc_slip *slip)
-{
-    if (slip->room > SLIP_ROOM || end->spare_count == SPARE_MAX) {
-        bt_free(slip);
-        return;
-    }
-    slip->link.next = (struct queue *)end->spare;
-    end->spare = slip;
-    end->spare_count++;
-}
-
 /* From the queue of its end; nobody refers to it from then on. */
 static void slip_take(struct rpc_pair_end *end, struct rpc_slip *slip)
 {
-    queue_remove(slip);
+    rpc_queue_remove(slip);
     end->queued -= RPC_HEADER_SIZE + slip->frame.len;
     if (slip->out)
         slip->out->slip = NULL;
@@ -136,7 +56,8 @@ static bool is_too_long(const struct rpc_link *l, size_t len)
 }
 
 /* A slip among those that wait, with room for the payload, which the caller puts there. is_forced: past the limit. */
-static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, size_t len, bool is_forced, struct rpc_slip **out)
+static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, size_t len, bool is_forced,
+                        struct rpc_slip **out)
 {
     struct rpc_pair_end *end = l->pair;
 
@@ -148,7 +69,7 @@ static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc
         l->was_refused = true;
         return BT_EBUSY;
     }
-    struct rpc_slip *slip = slip_new(end, len);
+    struct rpc_slip *slip = rpc_slip_new(&end->spare, len);
     if (!slip)
         return BT_ENOMEM;
     slip->frame.h = *h;
@@ -158,7 +79,7 @@ static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc
     slip->frame.len = len;
     slip->out = NULL;
     slip->call = NULL;
-    queue_add(&end->waiting, slip);
+    rpc_queue_add(&end->waiting, slip);
     end->queued += RPC_HEADER_SIZE + len;
     if (end->queued > l->limits->net.out_low_bytes)
         end->is_over_low = true;
@@ -184,7 +105,8 @@ enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, struc
 
 /* ---- calls ---- */
 
-enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload, struct rpc_out *out)
+enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload,
+                             struct rpc_out *out)
 {
     struct rpc_pair_end *end = l->pair;
     struct rpc_slip *slip;
@@ -204,7 +126,8 @@ enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, str
     return BT_OK;
 }
 
-enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n)
+enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct rpc_header *h,
+                           const struct rpc_bytes *parts, size_t n)
 {
     struct rpc_slip *slip;
     size_t len;
@@ -241,7 +164,7 @@ static void take_back(struct rpc_out *out)
     struct rpc_slip *slip = out->slip;
 
     slip_take(end, slip);
-    slip_free(end, slip);
+    rpc_slip_free(&end->spare, slip);
 }
 
 void rpc_pair_cancel(struct rpc_out *out)
@@ -325,7 +248,8 @@ static void end_close(void *arg)
 }
 
 /* The slip is in no queue any more; out and call are whom it was about. */
-static void show_slip(struct rpc_link *to, const struct rpc_slip *slip, struct rpc_out *out, struct rpc_call *call, uint32_t age_ms)
+static void show_slip(struct rpc_link *to, const struct rpc_slip *slip, struct rpc_out *out, struct rpc_call *call,
+                      uint32_t age_ms)
 {
     const struct rpc_frame *frame = &slip->frame;
 
@@ -354,14 +278,14 @@ static void show_slips(struct rpc_pair_end *end)
 {
     struct rpc_link *to = end->peer;
     uint32_t age_ms = rpc_link_age_ms(to);
+    struct rpc_slip *slip;
 
-    while (!queue_is_empty(&end->showing) && rpc_link_reads(to)) {
-        struct rpc_slip *slip = (struct rpc_slip *)end->showing.next;
+    while (rpc_link_reads(to) && (slip = rpc_queue_first(&end->showing))) {
         struct rpc_out *out = slip->out;
         struct rpc_call *call = slip->call;
         slip_take(end, slip);
         show_slip(to, slip, out, call, age_ms);
-        slip_free(end, slip);
+        rpc_slip_free(&end->spare, slip);
     }
 }
 
@@ -370,8 +294,8 @@ static void show(void *arg)
     struct rpc_link *l = arg;
     struct rpc_pair_end *end = l->pair;
 
-    if (queue_is_empty(&end->showing))
-        queue_move(&end->waiting, &end->showing);
+    if (!rpc_queue_first(&end->showing))
+        rpc_queue_move(&end->waiting, &end->showing);
     if (end->peer && rpc_link_reads(end->peer))
         show_slips(end);
     if (l->is_closing || !end->peer)
@@ -380,7 +304,7 @@ static void show(void *arg)
         end->is_over_low = false;
         rpc_link_drained(l);
     }
-    if (!queue_is_empty(&end->waiting) && !end->peer->paused)
+    if (rpc_queue_first(&end->waiting) && !end->peer->paused)
         net_defer_early(l->loop, &end->show_task, show, l);
     if (end->is_finishing && end->queued == 0)
         rpc_link_fail(l, BT_OK);
@@ -416,10 +340,11 @@ void rpc_pair_finish(struct rpc_link *l)
 }
 
 /* What was not shown: the other end's calls and answers are told of by its own end. */
-static void drop_slips(struct rpc_pair_end *end, struct queue *head)
+static void drop_slips(struct rpc_pair_end *end, struct rpc_queue *head)
 {
-    while (!queue_is_empty(head)) {
-        struct rpc_slip *slip = (struct rpc_slip *)head->next;
+    struct rpc_slip *slip;
+
+    while ((slip = rpc_queue_first(head))) {
         slip_take(end, slip);
         bt_free(slip);
     }
@@ -436,11 +361,7 @@ void rpc_pair_free(struct rpc_link *l)
     net_defer_cancel(l->loop, &end->close_task);
     drop_slips(end, &end->waiting);
     drop_slips(end, &end->showing);
-    while (end->spare) {
-        struct rpc_slip *slip = end->spare;
-        end->spare = (struct rpc_slip *)slip->link.next;
-        bt_free(slip);
-    }
+    rpc_slip_free_spare(&end->spare);
     bt_free(end);
 }
 
@@ -452,8 +373,8 @@ static struct rpc_link *end_new(struct net_loop *loop, const struct rpc_link_ops
     l->was_opened = true;
     l->pair = bt_calloc(1, sizeof *l->pair);
     if (l->pair) {
-        queue_init(&l->pair->waiting);
-        queue_init(&l->pair->showing);
+        rpc_queue_init(&l->pair->waiting);
+        rpc_queue_init(&l->pair->showing);
         return l;
     }
     bt_free(l);

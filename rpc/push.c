@@ -1,6 +1,6 @@
 /*
- * rpc/push.c: answers with a push: between nodes encoded, as frame.h says; within the process as it stands in memory, since who
- * reads it is who wrote it.
+ * rpc/push.c: answers with a push: between nodes encoded, as frame.h says; within the process as it stands in memory,
+ * since who reads it is who wrote it.
  */
 #include "rpc/push.h"
 
