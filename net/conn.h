@@ -93,6 +93,12 @@ void net_conn_start(struct net_conn *c, const struct net_conn_ops *ops, const st
 enum bt_err net_conn_write(struct net_conn *c, const void *data, size_t len);
 enum bt_err net_conn_write2(struct net_conn *c, const void *head, size_t head_len, const void *body, size_t body_len);
 
+/*
+ * Room for len bytes of output, in their place among what is written; the caller fills it before he returns. NULL: there is
+ * none, but net_conn_write() may find some, or tell why not.
+ */
+uint8_t *net_conn_reserve(struct net_conn *c, size_t len);
+
 /* The same, past the limit: for the one last frame that says why a connection is closed. */
 enum bt_err net_conn_write_last(struct net_conn *c, const void *data, size_t len);
 

@@ -22,6 +22,14 @@ void net_conn_mark(struct net_conn *c)
     net_link_add(&loop->to_flush, &c->link);
 }
 
+static void queued(struct net_conn *c, size_t len)
+{
+    c->queued += (uint32_t)len;
+    if (net_conn_queued(c) > c->limits->out_low_bytes)
+        c->is_over_low = true;
+    net_conn_mark(c);
+}
+
 static enum bt_err queue(struct net_conn *c, struct net_chain *chain, const void *head, size_t head_len,
                          const void *body, size_t body_len)
 {
@@ -34,10 +42,7 @@ static enum bt_err queue(struct net_conn *c, struct net_chain *chain, const void
     err = net_chain_add(net_loop_of(c), chain, c->queued, head, head_len, body, body_len);
     if (err != BT_OK)
         return err;
-    c->queued += (uint32_t)(head_len + body_len);
-    if (net_conn_queued(c) > c->limits->out_low_bytes)
-        c->is_over_low = true;
-    net_conn_mark(c);
+    queued(c, head_len + body_len);
     return BT_OK;
 }
 
@@ -72,6 +77,21 @@ enum bt_err net_conn_write(struct net_conn *c, const void *data, size_t len)
 enum bt_err net_conn_write2(struct net_conn *c, const void *head, size_t head_len, const void *body, size_t body_len)
 {
     return conn_write(c, false, head, head_len, body, body_len);
+}
+
+uint8_t *net_conn_reserve(struct net_conn *c, size_t len)
+{
+    struct net_chunk *last = c->stack ? c->stack->plain.last : c->out.last;
+
+    assert(c->ops);
+    if (!last || len > last->cap - last->start - last->len || c->is_casting || net_conn_write_check(c) != BT_OK)
+        return NULL;
+    if (len > UINT32_MAX - c->queued)
+        return NULL;
+    uint8_t *room = last->data + last->start + last->len;
+    last->len += (uint32_t)len;
+    queued(c, len);
+    return room;
 }
 
 enum bt_err net_conn_write_last(struct net_conn *c, const void *data, size_t len)

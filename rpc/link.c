@@ -2,6 +2,7 @@
 #include "rpc/link.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "net/mem.h"
 #include "rpc/link_internal.h"
@@ -195,11 +196,26 @@ enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t t
 
 /* ---- out ---- */
 
+static void put_frame(uint8_t *at, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n)
+{
+    rpc_header_encode(h, at);
+    at += RPC_HEADER_SIZE;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].len > 0)
+            memcpy(at, parts[i].data, parts[i].len);
+        at += parts[i].len;
+    }
+}
+
 static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n)
 {
-    uint8_t head[RPC_HEADER_SIZE];
+    uint8_t head[RPC_HEADER_SIZE], *room = net_conn_reserve(l->conn, RPC_LENGTH_SIZE + (size_t)h->length);
     size_t written = RPC_HEADER_SIZE + parts[0].len;
 
+    if (room) { /* mostly */
+        put_frame(room, h, parts, n);
+        return BT_OK;
+    }
     rpc_header_encode(h, head);
     enum bt_err err = net_conn_write2(l->conn, head, sizeof head, parts[0].data, parts[0].len);
     if (err != BT_OK)

@@ -86,6 +86,57 @@ static void a_turn_writes_once(void **state)
     free(bytes);
 }
 
+static void check_reserve(struct aid *a)
+{
+    uint8_t *room;
+
+    aid_connect(a);
+    assert_null(net_conn_reserve(a->client.c, 3)); /* there is no buffer yet */
+    assert_int_equal(net_conn_queued(a->client.c), 0);
+    end_write(&a->client, "ab", 2);
+    room = net_conn_reserve(a->client.c, 3);
+    assert_non_null(room);
+    memcpy(room, "cde", 3);
+    end_write(&a->client, "f", 1);
+    assert_int_equal(net_conn_queued(a->client.c), 6);
+    assert_null(net_conn_reserve(a->client.c, 1 << 20)); /* more than a buffer has */
+    wait_until(a, a->server.got_len == 6);
+    assert_memory_equal(a->server.got, "abcdef", 6);
+    assert_int_equal(net_conn_queued(a->client.c), 0);
+}
+
+static void what_is_reserved_leaves_in_its_place(void **state)
+{
+    check_reserve(*state);
+}
+
+static void what_is_reserved_passes_the_layers(void **state)
+{
+    struct aid *a = *state;
+
+    a->layers = 2;
+    check_reserve(a);
+}
+
+static void nothing_is_reserved_where_nothing_would_be_taken(void **state)
+{
+    struct aid *a = *state;
+
+    a->limits.out_high_bytes = 100;
+    aid_connect(a);
+    end_write(&a->client, "a", 1);
+    assert_non_null(memset(net_conn_reserve(a->client.c, 100), 'b', 100));
+    assert_null(net_conn_reserve(a->client.c, 1));
+    assert_int_equal(net_conn_write(a->client.c, "c", 1), BT_EBUSY);
+    wait_until(a, a->server.got_len == 101);
+    end_write(&a->client, "d", 1);
+    net_conn_finish(a->client.c, 1000);
+    assert_null(net_conn_reserve(a->client.c, 1));
+    wait_until(a, a->server.closed == 1);
+    assert_int_equal(a->server.got_len, 102);
+    wait_until(a, a->client.closed == 1);
+}
+
 static void put_frame(uint8_t *at, uint32_t len, uint8_t fill)
 {
     at[0] = (uint8_t)(len >> 24);
@@ -552,6 +603,9 @@ int main(void)
         TEST(an_idle_connection_holds_nothing_but_its_record),
         TEST(what_is_written_while_dialling_leaves_once_connected),
         TEST(a_turn_writes_once),
+        TEST(what_is_reserved_leaves_in_its_place),
+        TEST(what_is_reserved_passes_the_layers),
+        TEST(nothing_is_reserved_where_nothing_would_be_taken),
         TEST(frames_survive_any_split),
         TEST(a_long_frame_in_small_pieces_is_put_together),
         TEST(many_frames_across_read_buffers_stay_whole),
