@@ -51,16 +51,27 @@ static enum bt_err make_ring(const struct candidates *chats, struct ring **out)
     return err;
 }
 
+/* What the ring is made of: most changes of the view are of somebody's load. */
+static bool have_same_ring(const struct candidates *a, const struct candidates *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (a->list[i].peer != b->list[i].peer || a->list[i].weight != b->list[i].weight)
+            return false;
+    return true;
+}
+
 /* All of the lists and the ring anew, or, without memory for that, none of them: they stay as they were. */
 static void make_candidates(struct rpc *rpc)
 {
     struct candidates roles[RPC_ROLE_COUNT] = { { .count = 0 } };
-    struct ring *ring = NULL;
+    struct ring *ring = rpc->ring;
     enum bt_err err = BT_OK;
 
     for (int role = 0; role < RPC_ROLE_COUNT && err == BT_OK; role++)
         err = fill_role(rpc, (enum rpc_role)role, &roles[role]);
-    if (err == BT_OK)
+    if (err == BT_OK && (!ring || !have_same_ring(&rpc->roles[RPC_ROLE_CHAT], &roles[RPC_ROLE_CHAT])))
         err = make_ring(&roles[RPC_ROLE_CHAT], &ring);
     if (err != BT_OK) {
         clear_candidates(roles);
@@ -68,7 +79,8 @@ static void make_candidates(struct rpc *rpc)
     }
     clear_candidates(rpc->roles);
     memcpy(rpc->roles, roles, sizeof roles);
-    ring_free(rpc->ring);
+    if (ring != rpc->ring)
+        ring_free(rpc->ring);
     rpc->ring = ring;
 }
 

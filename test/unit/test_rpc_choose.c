@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "log_aid.h"
+#include "net/mem.h"
 #include "proto/methods.h"
 #include "rpc/rpc_internal.h"
 
@@ -261,6 +262,44 @@ static void the_ring_is_over_all_units(void **state)
     teardown(&f);
 }
 
+/* It is much work with many nodes, each of which tells its load every few seconds. */
+static void the_ring_is_made_anew_only_when_it_changes(void **state)
+{
+    struct fixture f;
+    const struct ring *ring;
+    (void)state;
+    setup(&f);
+    for (int i = 0; i < 3; i++) {
+        add(&f, "here", 1, OLD_MS, 1);
+        f.servers[i].node.roles = 1u << RPC_ROLE_CHAT;
+    }
+    show(&f);
+    ring = f.rpc->ring;
+    assert_int_equal(ring_members(ring), 3);
+    f.servers[1].node.load = 77;
+    f.servers[1].node.since_ms++;
+    show(&f);
+    assert_ptr_equal(f.rpc->ring, ring);
+    assert_int_equal(f.rpc->roles[RPC_ROLE_CHAT].list[1].since_ms, f.servers[1].node.since_ms);
+    f.servers[2].node.weight = 2;
+    show(&f);
+    assert_ptr_not_equal(f.rpc->ring, ring);
+    ring = f.rpc->ring;
+    bt_mem_fail_after(0);
+    f.servers[2].node.weight = 1;
+    show(&f);
+    bt_mem_fail_after(-1);
+    assert_ptr_equal(f.rpc->ring, ring); /* for want of memory */
+    f.count = 2;
+    show(&f);
+    assert_int_equal(ring_members(f.rpc->ring), 2);
+    f.servers[1].node.roles = 1u << RPC_ROLE_USER;
+    show(&f);
+    assert_int_equal(ring_members(f.rpc->ring), 1);
+    assert_string_equal(ring_find(f.rpc->ring, 7, 3, 0)->name, f.servers[0].node.address);
+    teardown(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +310,7 @@ int main(void)
         cmocka_unit_test(a_node_of_this_moment_gets_one_call_at_a_time_at_most),
         cmocka_unit_test(the_own_unit_serves_as_long_as_it_has_anybody),
         cmocka_unit_test(the_ring_is_over_all_units),
+        cmocka_unit_test(the_ring_is_made_anew_only_when_it_changes),
     };
     log_nothing();
     return cmocka_run_group_tests(tests, NULL, NULL);
