@@ -110,7 +110,9 @@ static void refuse(struct rpc_link *l, struct rpc_out *out, const struct rpc_hea
     const struct rpc_bytes part = rpc_bytes(payload, len);
     enum bt_err err = l->pair ? rpc_pair_reply(l, out, &h, &part, 1)
                               : rpc_link_write(l, &h, RPC_REPLY, &part, 1);
-    if (err != BT_OK && err != BT_ECLOSING)
+    if (err == BT_ENOMEM && l->pair)
+        rpc_link_lost_reply(out, h.status);
+    else if (err != BT_OK && err != BT_ECLOSING)
         rpc_link_fail(l, err);
 }
 
@@ -228,7 +230,8 @@ static void watch_output(struct rpc_link *l)
         rpc_link_set_paused(l, RPC_PAUSED_OUTPUT, true);
 }
 
-void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts, size_t n)
+enum bt_err rpc_call_answer(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts,
+                            size_t n)
 {
     struct rpc_link *l = call->link;
 
@@ -243,9 +246,11 @@ void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const
         };
         enum bt_err err = l->pair ? rpc_pair_reply(l, call->out, &h, parts, n)
                                   : rpc_link_write(l, &h, RPC_REPLY, parts, n);
+        if (err == BT_ENOMEM && l->pair)
+            return err;
         if (err == BT_EINVAL) {
             rpc_fail(call, BT_EINTERNAL, "the reply is longer than %zu bytes", rpc_link_payload_max(l));
-            return;
+            return BT_OK;
         }
         leave(l, call);
         if (err == BT_OK)
@@ -254,6 +259,24 @@ void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const
             rpc_link_fail(l, err); /* a caller who got no answer must hear that */
     }
     call_free(call);
+    return BT_OK;
+}
+
+/* Within the process the caller, if he still waits, hears of it without a reply. */
+static void lose_reply(struct rpc_call *call, uint8_t status)
+{
+    struct rpc_out *out = call->out;
+
+    leave(call->link, call);
+    if (out)
+        rpc_link_lost_reply(out, status);
+    call_free(call);
+}
+
+void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts, size_t n)
+{
+    if (rpc_call_answer(call, status, flags, parts, n) != BT_OK)
+        lose_reply(call, status);
 }
 
 void rpc_reply_raw(struct rpc_call *call, uint8_t status, uint8_t flags, const uint8_t *payload, size_t len)

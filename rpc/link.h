@@ -44,7 +44,8 @@ struct rpc_link_ops {
  * Output has a limit, net.out_high_bytes. Requests and events over it are refused with BT_EBUSY. Replies can't wait: the end
  * that accepted the connection stops reading when its output is half way between the low and the high mark, until it has
  * drained, so that a peer who asks much and reads nothing is asked nothing more; what he is owed beyond the high mark
- * closes the link with BT_EBUSY. (Only one end stops, or two could wait for each other.) Replies over a pair have no limit.
+ * closes the link with BT_EBUSY. (Only one end stops, or two could wait for each other.) Replies over a pair have no limit;
+ * one for which there is no memory costs its caller an error, and nobody else.
  */
 struct rpc_link_limits {
     uint32_t max_frame_bytes;  /* of a frame that comes in, without its length word; a longer one closes the link */

@@ -110,6 +110,12 @@ void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame); /* 
 
 /* A reply to out, which is open no more; NULL: to a call that was given up meanwhile, or never made. */
 void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame);
+
+/*
+ * Over a pair: there was no memory for the reply to out, which is open. It is told soon of the status, or of BT_EUNSURE where
+ * that is OK, which takes no memory.
+ */
+void rpc_link_lost_reply(struct rpc_out *out, uint8_t status);
 void rpc_link_fail_outs(struct rpc_link *l);
 
 /* ---- call.c ---- */
@@ -120,6 +126,10 @@ void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame);
 
 /* Over a pair: a request of out's. */
 void rpc_link_take_local(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms);
+
+/* As rpc_reply_parts(). BT_ENOMEM (over a pair): nothing was done. */
+enum bt_err rpc_call_answer(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts,
+                            size_t n);
 
 void rpc_link_kill_call(struct rpc_call *call); /* tell its handler that nobody waits; it is open no more */
 void rpc_link_drop_calls(struct rpc_link *l);

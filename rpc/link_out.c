@@ -66,6 +66,14 @@ static void leave(struct rpc_link *l, struct rpc_out *out)
         rpc_table_take(&l->out->outs, out->entry.id);
 }
 
+/* One that is open. */
+static void end_soon(struct rpc_link *l, struct rpc_out *out, enum bt_err err)
+{
+    net_timer_stop(l->loop, &out->timer);
+    leave(l, out);
+    fail_soon(l, out, err);
+}
+
 /*
  * Until a connection closes, what waits in its output leaves all the same, and may be done before a cancel that follows it is
  * seen.
@@ -155,6 +163,12 @@ void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc
     out->done(out, &reply);
 }
 
+void rpc_link_lost_reply(struct rpc_out *out, uint8_t status)
+{
+    out->was_sent = !rpc_status_is_not_done(status);
+    end_soon(out->link, out, status == RPC_STATUS_OK ? BT_EUNSURE : rpc_err_of_status(status));
+}
+
 static bool unlink_failed(struct rpc_out **list, const struct rpc_out *out)
 {
     while (*list && *list != out)
@@ -189,9 +203,7 @@ void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms)
     if (out->state == RPC_OUT_FAILED)
         return; /* done comes soon */
     if (l->pair && !rpc_pair_was_shown(out)) { /* nothing can come */
-        net_timer_stop(l->loop, &out->timer);
-        leave(l, out);
-        fail_soon(l, out, BT_ETIMEOUT);
+        end_soon(l, out, BT_ETIMEOUT);
         return;
     }
     send_cancel(l, out);

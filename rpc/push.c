@@ -17,12 +17,12 @@ struct in_memory {
     size_t answer_len;
 };
 
-static void reply_in_memory(struct rpc_call *call, struct rpc_bytes answer, const PushEvent *push)
+static enum bt_err reply_in_memory(struct rpc_call *call, struct rpc_bytes answer, const PushEvent *push)
 {
     const struct in_memory head = { *push, answer.len };
     const struct rpc_bytes parts[] = { rpc_bytes(&head, sizeof head), answer, push->users, push->event };
 
-    rpc_reply_parts(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, parts, 4);
+    return rpc_call_answer(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, parts, 4);
 }
 
 /* answer: with room for its length before it. */
@@ -36,9 +36,9 @@ static enum bt_err reply_encoded(struct rpc_call *call, uint8_t *answer, size_t 
     answer[0] = answer[1] = answer[2] = 0;
     answer[3] = (uint8_t)len;
     const struct rpc_bytes parts[] = { rpc_bytes(answer, 4 + len), rpc_bytes(rpc_encoded_bytes(&e), e.len) };
-    rpc_reply_parts(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, parts, 2);
+    err = rpc_call_answer(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, parts, 2);
     bt_free(e.heap);
-    return BT_OK;
+    return err;
 }
 
 enum bt_err rpc_reply_with_push(struct rpc_call *call, const void *msg, const PushEvent *push)
@@ -49,10 +49,8 @@ enum bt_err rpc_reply_with_push(struct rpc_call *call, const void *msg, const Pu
 
     if (len == 0 && rpc_size(fields, msg) > 0)
         return BT_EINVAL;
-    if (!call->link || !call->link->pair)
-        return reply_encoded(call, answer, len, push);
-    reply_in_memory(call, rpc_bytes(answer + 4, len), push);
-    return BT_OK;
+    return call->link && call->link->pair ? reply_in_memory(call, rpc_bytes(answer + 4, len), push)
+                                          : reply_encoded(call, answer, len, push);
 }
 
 static enum bt_err read_in_memory(const struct rpc_reply *reply, struct rpc_bytes *answer_out, PushEvent *push_out)

@@ -3,44 +3,59 @@
 
 #include "net/mem.h"
 
-enum {
-    ROOM = 1024,     /* a slip with more is not kept */
-    SPARE_MAX = 512, /* 600 KB */
-};
+/* What has room for so many bytes, of which so many are kept: 1 MiB. A longer one is not. */
+static const struct {
+    size_t room;
+    unsigned max;
+} sizes[RPC_SLIP_SIZES] = { { 1024, 512 }, { 8 * 1024, 32 }, { 64 * 1024, 4 } };
+
+/* RPC_SLIP_SIZES: longer than all. */
+static size_t size_for(size_t len)
+{
+    size_t i = 0;
+
+    while (i < RPC_SLIP_SIZES && len > sizes[i].room)
+        i++;
+    return i;
+}
 
 struct rpc_slip *rpc_slip_new(struct rpc_spare_slips *spare, size_t len)
 {
-    struct rpc_slip *slip = len <= ROOM ? spare->first : NULL;
+    size_t size = size_for(len);
+    struct rpc_slip *slip = size < RPC_SLIP_SIZES ? spare->of[size].first : NULL;
 
     if (slip) {
-        spare->first = (struct rpc_slip *)slip->link.next;
-        spare->count--;
+        spare->of[size].first = (struct rpc_slip *)slip->link.next;
+        spare->of[size].count--;
         return slip;
     }
-    size_t room = len <= ROOM ? ROOM : len;
-    slip = bt_malloc(sizeof *slip + room);
+    slip = bt_malloc(sizeof *slip + (size < RPC_SLIP_SIZES ? sizes[size].room : len));
     if (slip)
-        slip->room = room;
+        slip->size = size;
     return slip;
 }
 
 void rpc_slip_free(struct rpc_spare_slips *spare, struct rpc_slip *slip)
 {
-    if (slip->room > ROOM || spare->count == SPARE_MAX) {
+    size_t size = slip->size;
+
+    if (size == RPC_SLIP_SIZES || spare->of[size].count == sizes[size].max) {
         bt_free(slip);
         return;
     }
-    slip->link.next = (struct rpc_queue *)spare->first;
-    spare->first = slip;
-    spare->count++;
+    slip->link.next = (struct rpc_queue *)spare->of[size].first;
+    spare->of[size].first = slip;
+    spare->of[size].count++;
 }
 
 void rpc_slip_free_spare(struct rpc_spare_slips *spare)
 {
-    while (spare->first) {
-        struct rpc_slip *slip = spare->first;
-        spare->first = (struct rpc_slip *)slip->link.next;
-        bt_free(slip);
+    for (size_t i = 0; i < RPC_SLIP_SIZES; i++) {
+        while (spare->of[i].first) {
+            struct rpc_slip *slip = spare->of[i].first;
+            spare->of[i].first = (struct rpc_slip *)slip->link.next;
+            bt_free(slip);
+        }
+        spare->of[i].count = 0;
     }
-    spare->count = 0;
 }

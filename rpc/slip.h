@@ -22,14 +22,18 @@ struct rpc_slip {
     struct rpc_frame frame;
     struct rpc_out *out;   /* of a request or reply; NULL: nobody waits for it any more */
     struct rpc_call *call; /* of a cancel; NULL: it has ended */
-    size_t room;           /* in bytes[], where the payload is */
+    size_t size;           /* of bytes[], where the payload is: an index, RPC_SLIP_SIZES: longer than is kept */
     uint8_t bytes[];
 };
 
-/* Kept for reuse; zeroed before first use. */
+enum { RPC_SLIP_SIZES = 3 };
+
+/* Kept for reuse, by size; zeroed before first use. */
 struct rpc_spare_slips {
-    struct rpc_slip *first; /* by link.next */
-    unsigned count;
+    struct {
+        struct rpc_slip *first; /* by link.next */
+        unsigned count;
+    } of[RPC_SLIP_SIZES];
 };
 
 /* With room for len bytes, and nothing else set; NULL: no memory. */

@@ -216,24 +216,119 @@ static void closing_there_tells_of_calls_at_each_point_of_their_way(void **state
     check_close(*state, false);
 }
 
+/* ---- without memory ---- */
+
+enum { EVENTS = 600 }; /* more than are kept for reuse */
+
+/* So many events wait: the next short frame needs memory. */
+static void use_spares(struct rpc_link *l)
+{
+    for (int i = 0; i < EVENTS; i++)
+        assert_int_equal(rpc_link_event(l, &(struct rpc_header){ .method = 7 }, NULL, 0), BT_OK);
+}
+
 static void without_memory_for_the_news_a_call_that_was_given_up_goes_on(void **state)
 {
     struct ends *e = *state;
     struct asked q;
 
     ask_until_shown(e, &q, 0);
-    while (rpc_link_queued(e->a.link) < 600 * RPC_HEADER_SIZE) /* more than are kept for reuse */
-        assert_int_equal(rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, NULL, 0), BT_OK);
+    use_spares(e->a.link);
     bt_mem_fail_after(0);
     rpc_link_cancel(&q.out);
     bt_mem_fail_after(-1);
-    ends_until(e, &e->b.events, 600);
+    ends_until(e, &e->b.events, EVENTS);
     assert_int_equal(e->b.dead, 0);
     assert_int_equal(rpc_link_open_calls(e->b.link), 1);
     kept_answer(&e->b, 0, "for nobody");
     ends_turns(e, 3);
     assert_int_equal(q.done, 0);
     assert_int_equal(rpc_link_open_calls(e->b.link), 0);
+}
+
+/* There is none for i's answer. */
+static void lose_answer(struct ends *e, size_t i, enum bt_err err)
+{
+    static uint8_t bytes[40000];
+    struct rpc_call *call = e->b.kept[i];
+
+    e->b.kept[i] = NULL;
+    bt_mem_fail_after(0);
+    if (err == BT_OK)
+        rpc_reply_raw(call, RPC_STATUS_OK, 0, bytes, sizeof bytes);
+    else
+        rpc_fail(call, err, "for whom there is no memory");
+    assert_true(bt_mem_has_failed());
+    bt_mem_fail_after(-1);
+}
+
+static void without_memory_for_an_answer_its_call_fails_and_no_other(void **state)
+{
+    struct ends *e = *state;
+    struct asked q[4];
+
+    for (size_t i = 0; i < 4; i++)
+        ask_until_shown(e, &q[i], i);
+    rpc_link_cancel(&q[2].out);
+    rpc_link_abandon(&q[3].out, ENDLESS_MS);
+    lose_answer(e, 0, BT_OK);
+    lose_answer(e, 2, BT_OK);
+    lose_answer(e, 3, BT_OK);
+    assert_int_equal(q[0].done, 0); /* never inside */
+    assert_int_equal(rpc_link_open_calls(e->b.link), 1);
+    ends_until_int(e, &q[0].done, 1);
+    ends_until_int(e, &q[3].done, 1);
+    assert_int_equal(q[0].err, BT_EUNSURE);
+    assert_int_equal(q[0].status, RPC_STATUS_UNKNOWN);
+    assert_true(q[0].was_sent);
+    assert_int_equal(q[3].err, BT_EUNSURE);
+    kept_answer(&e->b, 1, "first");
+    ends_until_int(e, &q[1].done, 1);
+    assert_string_equal(q[1].text, "first");
+    assert_int_equal(q[2].done, 0);
+    assert_int_equal(e->b.dead, 0);
+    assert_int_equal(e->a.closed + e->b.closed, 0);
+}
+
+static void an_error_for_which_there_is_no_memory_is_still_that_error(void **state)
+{
+    struct ends *e = *state;
+    struct asked refused, late;
+
+    ask_until_shown(e, &refused, 0);
+    ask_until_shown(e, &late, 1);
+    use_spares(e->b.link);
+    lose_answer(e, 0, BT_EBUSY);
+    lose_answer(e, 1, BT_ETIMEOUT);
+    ends_until_int(e, &refused.done, 1);
+    ends_until_int(e, &late.done, 1);
+    assert_int_equal(refused.err, BT_EBUSY);
+    assert_false(refused.was_sent); /* nothing was done */
+    assert_int_equal(late.err, BT_ETIMEOUT);
+    assert_true(late.was_sent);
+    ends_until(e, &e->a.events, EVENTS);
+}
+
+static void one_call_too_many_is_refused_without_memory(void **state)
+{
+    struct ends *e = *state;
+    struct asked q[2];
+
+    ask_until_shown(e, &q[0], 0);
+    e->limits_a.max_calls = 1; /* both ends' */
+    rpc_link_pause(e->a.link); /* so that the events go on waiting */
+    use_spares(e->b.link);
+    asked_start(&q[1], e->a.link, ENDLESS_MS, "x");
+    bt_mem_fail_after(0);
+    ends_until_int(e, &q[1].done, 1);
+    assert_true(bt_mem_has_failed());
+    bt_mem_fail_after(-1);
+    assert_int_equal(q[1].err, BT_EBUSY);
+    assert_false(q[1].was_sent);
+    rpc_link_resume(e->a.link);
+    kept_answer(&e->b, 0, "zeroth");
+    ends_until_int(e, &q[0].done, 1);
+    assert_string_equal(q[0].text, "zeroth");
 }
 
 /* Longer than slips are, and longer than a frame may be. */
@@ -406,13 +501,12 @@ static void live(struct net_loop *loop, uint64_t seed, bool is_answered)
     for (int i = 0; i < STEPS; i++) {
         if (below(6) == 0)
             net_loop_turn(loop, 0);
-        if (sides[0].nclosed + sides[1].nclosed > 0)
-            break;
-        if (is_answered || below(50) != 0) {
+        assert_int_equal(sides[0].nclosed + sides[1].nclosed, 0);
+        if (below(50) != 0) {
             side_step(&sides[below(2)]);
             continue;
         }
-        bt_mem_fail_after(0); /* a reply that can't be written ends the link */
+        bt_mem_fail_after(0); /* what can't be written costs its own call an error */
         side_step(&sides[below(2)]);
         bt_mem_fail_after(-1);
     }
@@ -429,8 +523,7 @@ static void live(struct net_loop *loop, uint64_t seed, bool is_answered)
         assert_int_equal(rpc_link_queued(sides[0].link) + rpc_link_queued(sides[1].link), 0);
         assert_true(sides[0].ndead > 0 && sides[1].nlost > 0);
     }
-    if (sides[0].nclosed == 0)
-        rpc_link_close(sides[below(2)].link, BT_OK);
+    rpc_link_close(sides[below(2)].link, BT_OK);
     for (int i = 0; sides[0].nclosed + sides[1].nclosed < 2 && i < ENDS_TURNS_MAX; i++)
         net_loop_turn(loop, 1);
     assert_int_equal(sides[0].nclosed, 1);
@@ -469,6 +562,9 @@ int main(void)
         TEST(closing_here_tells_of_calls_at_each_point_of_their_way),
         TEST(closing_there_tells_of_calls_at_each_point_of_their_way),
         TEST(without_memory_for_the_news_a_call_that_was_given_up_goes_on),
+        TEST(without_memory_for_an_answer_its_call_fails_and_no_other),
+        TEST(an_error_for_which_there_is_no_memory_is_still_that_error),
+        TEST(one_call_too_many_is_refused_without_memory),
         TEST(payloads_of_any_length_arrive),
         cmocka_unit_test(each_call_ends_once_whatever_happens_in_whatever_order),
     };

@@ -142,14 +142,14 @@ static void a_push_over_the_sending_limit_is_an_error(void **state)
     check_too_long(ends_join_pair);
 }
 
-static void without_memory_nothing_is_done_and_the_call_is_still_open(void **state)
+static void check_no_memory(join_fn *join)
 {
     const PushEvent push = { .users = rpc_bytes(users, 8), .method = RPC_ON_MESSAGE, .event = rpc_bytes(event, EVENT_MAX) };
     static struct got g;
     struct ends e;
     struct rpc_out out;
-    (void)state;
-    start(&e, ends_join_sockets);
+
+    start(&e, join);
     struct rpc_call *call = ask(&e, &g, &out);
     bt_mem_fail_after(0);
     assert_int_equal(rpc_reply_with_push(call, &(SendReply){ .seq = 1 }, &push), BT_ENOMEM);
@@ -157,8 +157,16 @@ static void without_memory_nothing_is_done_and_the_call_is_still_open(void **sta
     assert_int_equal(rpc_link_open_calls(e.b.link), 1);
     rpc_reply(call, &(SendReply){ .seq = 1 });
     ends_until_int(&e, &g.done, 1);
+    assert_int_equal(g.status, RPC_STATUS_OK);
     assert_int_equal(g.flags, 0);
     ends_deinit(&e);
+}
+
+static void without_memory_nothing_is_done_and_the_call_is_still_open(void **state)
+{
+    (void)state;
+    check_no_memory(ends_join_sockets);
+    check_no_memory(ends_join_pair);
 }
 
 static void what_another_node_sends_need_not_be_an_answer_and_a_push(void **state)
