@@ -275,7 +275,9 @@ static void lose_reply(struct rpc_call *call, uint8_t status)
 
 void rpc_reply_parts(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts, size_t n)
 {
-    if (rpc_call_answer(call, status, flags, parts, n) != BT_OK)
+    if (flags & RPC_FLAG_PUSHED)
+        rpc_fail(call, BT_EINTERNAL, "a push can't be passed on with its answer");
+    else if (rpc_call_answer(call, status, flags, parts, n) != BT_OK)
         lose_reply(call, status);
 }
 

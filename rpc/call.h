@@ -36,7 +36,10 @@ void rpc_call_on_dead(struct rpc_call *call, void (*cb)(void *arg), void *arg);
 /* End the call with the message that its method declares as reply. msg is encoded before this returns. */
 void rpc_reply(struct rpc_call *call, const void *msg);
 
-/* End it with a payload, a status and flags as they are (what a router does). */
+/*
+ * End it with a payload and a status as they are (what a router does). A payload under RPC_FLAG_PUSHED can't be passed on, as it
+ * stands otherwise within the process than between nodes (push.h): with that flag it is ended with BT_EINTERNAL.
+ */
 void rpc_reply_raw(struct rpc_call *call, uint8_t status, uint8_t flags, const uint8_t *payload, size_t len);
 
 /* The same from one or more pieces, joined behind one header. */

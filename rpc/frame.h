@@ -18,7 +18,8 @@ enum rpc_kind { RPC_REQUEST = 1, RPC_REPLY = 2, RPC_EVENT = 3, RPC_CANCEL = 4 };
 /* High 4 bits. */
 enum {
     RPC_FLAG_RESEND = 0x10, /* request: an earlier try of this call may have been done: look before writing */
-    RPC_FLAG_PUSHED = 0x20, /* reply, between nodes: payload is u32 n, n bytes of reply, then a PushEvent */
+    RPC_FLAG_PUSHED = 0x20, /* reply, between nodes: payload is u32 n, n bytes of reply, then a PushEvent; within the
+                             * process the two as they stand in memory (push.c) */
     RPC_FLAGS_CLIENT = RPC_FLAG_RESEND,
     RPC_FLAGS_NODE = RPC_FLAG_RESEND | RPC_FLAG_PUSHED,
 };

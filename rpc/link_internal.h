@@ -127,7 +127,7 @@ void rpc_link_take_cancel(struct rpc_link *l, const struct rpc_frame *frame);
 /* Over a pair: a request of out's. */
 void rpc_link_take_local(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame, uint32_t age_ms);
 
-/* As rpc_reply_parts(). BT_ENOMEM (over a pair): nothing was done. */
+/* As rpc_reply_parts(), with any flags. BT_ENOMEM (over a pair): nothing was done. */
 enum bt_err rpc_call_answer(struct rpc_call *call, uint8_t status, uint8_t flags, const struct rpc_bytes *parts,
                             size_t n);
 

@@ -4,7 +4,6 @@
  */
 #include "rpc/push.h"
 
-#include <assert.h>
 #include <string.h>
 
 #include "net/mem.h"
@@ -16,6 +15,7 @@ struct in_memory {
     PushEvent push;    /* of its views only the lengths are meant */
     size_t answer_len;
 };
+_Static_assert(sizeof(PushEvent) == 2 * sizeof(struct rpc_bytes) + 16, "of a new field that is a view the bytes must be added");
 
 static enum bt_err reply_in_memory(struct rpc_call *call, struct rpc_bytes answer, const PushEvent *push)
 {
@@ -53,18 +53,28 @@ enum bt_err rpc_reply_with_push(struct rpc_call *call, const void *msg, const Pu
                                           : reply_encoded(call, answer, len, push);
 }
 
+/* The next so many bytes of what is left; false: it is less. */
+static bool take(struct rpc_bytes *left, size_t len, struct rpc_bytes *out)
+{
+    if (len > left->len)
+        return false;
+    *out = rpc_bytes(left->data, len);
+    *left = rpc_bytes(left->data + len, left->len - len);
+    return true;
+}
+
 static enum bt_err read_in_memory(const struct rpc_reply *reply, struct rpc_bytes *answer_out, PushEvent *push_out)
 {
+    struct rpc_bytes left = rpc_bytes(reply->payload, reply->len), bytes;
     struct in_memory head;
-    const uint8_t *at = reply->payload + sizeof head;
 
-    assert(reply->len >= sizeof head);
-    memcpy(&head, reply->payload, sizeof head);
-    assert(reply->len == sizeof head + head.answer_len + head.push.users.len + head.push.event.len);
-    *answer_out = rpc_bytes(at, head.answer_len);
+    if (!take(&left, sizeof head, &bytes))
+        return BT_EPROTO;
+    memcpy(&head, bytes.data, sizeof head);
+    if (!take(&left, head.answer_len, answer_out) || !take(&left, head.push.users.len, &head.push.users) ||
+        !take(&left, head.push.event.len, &head.push.event) || left.len > 0)
+        return BT_EPROTO;
     *push_out = head.push;
-    push_out->users.data = at + head.answer_len;
-    push_out->event.data = push_out->users.data + head.push.users.len;
     return BT_OK;
 }
 

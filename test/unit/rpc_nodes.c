@@ -10,6 +10,7 @@
 
 #include "port_aid.h"
 #include "rpc/bytes.h"
+#include "rpc/link_internal.h"
 #include "rpc/rpc_internal.h"
 #include "rpc_nodes.h"
 
@@ -34,7 +35,8 @@ static void asked_on(const struct rpc_reply *reply, void *arg)
 static void answer(struct rpc_call *call, const void *msg, void *self)
 {
     struct node *node = self;
-    static const uint8_t pushed[] = { 0, 0, 0, 0, 'p' };
+    static const uint8_t bytes[] = { 0, 0, 0, 0, 'p' };
+    const struct rpc_bytes pushed = rpc_bytes(bytes, sizeof bytes);
 
     (void)msg;
     node->requests++;
@@ -59,7 +61,7 @@ static void answer(struct rpc_call *call, const void *msg, void *self)
         break;
     }
     case NODE_PUSHED:
-        rpc_reply_raw(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, pushed, sizeof pushed);
+        assert_int_equal(rpc_call_answer(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, &pushed, 1), BT_OK);
         break;
     }
 }

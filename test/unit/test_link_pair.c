@@ -58,7 +58,9 @@ static void ask_until_shown(struct ends *e, struct asked *q, size_t i)
 
 static void answer_with_push(struct ends *e, size_t i)
 {
-    rpc_reply_raw(e->b.kept[i], RPC_STATUS_OK, RPC_FLAG_PUSHED, NULL, 0);
+    const struct rpc_bytes nothing = { NULL, 0 };
+
+    assert_int_equal(rpc_call_answer(e->b.kept[i], RPC_STATUS_OK, RPC_FLAG_PUSHED, &nothing, 1), BT_OK);
     e->b.kept[i] = NULL;
 }
 
@@ -442,7 +444,9 @@ static void side_answers(struct side *s)
     struct rpc_call *call = s->came[i];
 
     s->came[i] = s->came[--s->ncame];
-    rpc_reply_raw(call, RPC_STATUS_OK, below(3) == 0 ? RPC_FLAG_PUSHED : 0, (const uint8_t *)"answer", below(7));
+    const struct rpc_bytes answer = rpc_bytes("answer", below(7));
+    if (below(3) != 0 || rpc_call_answer(call, RPC_STATUS_OK, RPC_FLAG_PUSHED, &answer, 1) != BT_OK)
+        rpc_reply_parts(call, RPC_STATUS_OK, 0, &answer, 1);
 }
 
 static void side_step(struct side *s)

@@ -142,6 +142,83 @@ static void a_push_over_the_sending_limit_is_an_error(void **state)
     check_too_long(ends_join_pair);
 }
 
+/* Over a pair it would be taken for one that stands in memory, and over a socket show where that was. */
+static void check_passed_on(join_fn *join)
+{
+    static const uint8_t bytes[] = { 0, 0, 0, 0, 'p' };
+    static struct got g;
+    struct ends e;
+    struct rpc_out out;
+
+    start(&e, join);
+    rpc_reply_raw(ask(&e, &g, &out), RPC_STATUS_OK, RPC_FLAG_PUSHED, bytes, sizeof bytes);
+    ends_until_int(&e, &g.done, 1);
+    assert_int_equal(g.status, RPC_STATUS_INTERNAL);
+    assert_int_equal(g.flags, 0);
+    assert_int_equal(rpc_link_open_calls(e.b.link), 0);
+    ends_deinit(&e);
+}
+
+static void an_answer_with_a_push_is_not_passed_on(void **state)
+{
+    (void)state;
+    check_passed_on(ends_join_sockets);
+    check_passed_on(ends_join_pair);
+}
+
+static struct rpc_bytes taken; /* the payload of a reply; to be freed */
+
+static void take_done(struct rpc_out *out, const struct rpc_reply *reply)
+{
+    uint8_t *bytes = malloc(reply->len);
+
+    memcpy(bytes, reply->payload, reply->len);
+    taken = rpc_bytes(bytes, reply->len);
+    *(int *)out->arg = 1;
+}
+
+/* Only its length is not as it should be. */
+static void what_is_in_memory_need_not_be_an_answer_and_a_push(void **state)
+{
+    const PushEvent push = { .users = rpc_bytes(users, 24), .method = RPC_ON_MESSAGE, .event = rpc_bytes(event, 100) };
+    static struct got g;
+    struct rpc_reply reply = { .came = true, .is_local = true, .flags = RPC_FLAG_PUSHED };
+    struct rpc_bytes answer;
+    PushEvent got = { 0 };
+    struct ends e;
+    struct rpc_out out;
+    int is_done = 0;
+    (void)state;
+    start(&e, ends_join_pair);
+    struct rpc_call *call = ask(&e, &g, &out);
+    out.done = take_done;
+    out.arg = &is_done;
+    assert_int_equal(rpc_reply_with_push(call, &(SendReply){ .seq = 1 }, &push), BT_OK);
+    ends_until_int(&e, &is_done, 1);
+    for (size_t len = 0; len <= taken.len + 1; len++) {
+        uint8_t *exact = malloc(len + 1); /* so that reading beyond is noticed */
+        memcpy(exact + 1, taken.data, len < taken.len ? len : taken.len);
+        if (len > taken.len)
+            exact[len] = 0;
+        reply.payload = exact + 1;
+        reply.len = len;
+        assert_int_equal(rpc_reply_push(&reply, &answer, &got), len == taken.len ? BT_OK : BT_EPROTO);
+        free(exact);
+    }
+    for (size_t at = 0; at + 8 <= taken.len - 126; at += 8) { /* each of its words: the three lengths are among them */
+        uint8_t *odd = malloc(taken.len);
+        memcpy(odd, taken.data, taken.len);
+        memset(odd + at, 0xff, 8);
+        reply.payload = odd;
+        reply.len = taken.len;
+        enum bt_err err = rpc_reply_push(&reply, &answer, &got);
+        assert_true(err == BT_EPROTO || (err == BT_OK && got.users.len == 24 && got.event.len == 100));
+        free(odd);
+    }
+    free((uint8_t *)taken.data);
+    ends_deinit(&e);
+}
+
 static void check_no_memory(join_fn *join)
 {
     const PushEvent push = { .users = rpc_bytes(users, 8), .method = RPC_ON_MESSAGE, .event = rpc_bytes(event, EVENT_MAX) };
@@ -196,6 +273,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_and_its_push_arrive_whole),
         cmocka_unit_test(a_push_over_the_sending_limit_is_an_error),
+        cmocka_unit_test(an_answer_with_a_push_is_not_passed_on),
+        cmocka_unit_test(what_is_in_memory_need_not_be_an_answer_and_a_push),
         cmocka_unit_test(without_memory_nothing_is_done_and_the_call_is_still_open),
         cmocka_unit_test(what_another_node_sends_need_not_be_an_answer_and_a_push),
     };
