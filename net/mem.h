@@ -17,6 +17,16 @@ void bt_free(void *ptr);
 /* A copy for bt_free(); NULL when there is no memory. */
 char *bt_strdup(const char *text);
 
+/*
+ * How many of what is freed are kept for reuse: n, or none when the address sanitizer watches, as it sees no use of what was
+ * given back to us alone. Where it is none, no more room than is needed is asked for, so that it sees who goes beyond.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define BT_SPARES(n) 0
+#else
+#define BT_SPARES(n) (n)
+#endif
+
 /* For tests: the next n allocations succeed, the one after them fails, later ones succeed. n < 0: none fails. */
 void bt_mem_fail_after(long n);
 

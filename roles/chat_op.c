@@ -72,12 +72,12 @@ static uint64_t digest_of(const uint8_t *text, size_t len)
 
 enum {
     SPARE_TEXT = 256,  /* room for the text of one that is kept for reuse; a longer text's op is not */
-    SPARE_MAX = 1024,  /* 600 KiB */
+    SPARE_MAX = BT_SPARES(1024), /* 600 KiB */
 };
 
 static struct chat_op *op_alloc(struct chat *chat, size_t text_len)
 {
-    size_t room = text_len > SPARE_TEXT ? text_len : SPARE_TEXT;
+    size_t room = SPARE_MAX == 0 || text_len > SPARE_TEXT ? text_len : SPARE_TEXT;
     struct chat_op *op = text_len <= SPARE_TEXT ? chat->spare : NULL;
 
     if (op != NULL) {
@@ -95,7 +95,7 @@ static struct chat_op *op_alloc(struct chat *chat, size_t text_len)
 
 static void op_dispose(struct chat *chat, struct chat_op *op)
 {
-    if (op->size > sizeof *op + SPARE_TEXT || chat->nspare >= SPARE_MAX) {
+    if (op->size > sizeof *op + SPARE_TEXT || chat->nspare == SPARE_MAX) {
         bt_free(op);
         return;
     }

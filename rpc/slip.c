@@ -7,14 +7,18 @@
 static const struct {
     size_t room;
     unsigned max;
-} sizes[RPC_SLIP_SIZES] = { { 1024, 512 }, { 8 * 1024, 32 }, { 64 * 1024, 4 } };
+} sizes[RPC_SLIP_SIZES] = {
+    { 1024, BT_SPARES(512) },
+    { 8 * 1024, BT_SPARES(32) },
+    { 64 * 1024, BT_SPARES(4) },
+};
 
-/* RPC_SLIP_SIZES: longer than all. */
+/* RPC_SLIP_SIZES: longer than all that are kept. */
 static size_t size_for(size_t len)
 {
     size_t i = 0;
 
-    while (i < RPC_SLIP_SIZES && len > sizes[i].room)
+    while (i < RPC_SLIP_SIZES && (sizes[i].max == 0 || len > sizes[i].room))
         i++;
     return i;
 }
