@@ -73,7 +73,8 @@ struct chat_op {
     uint8_t *merged;            /* OP_APPLY UPDATED: the body and texts with what stays; NULL: not yet */
     bool has_row;               /* OP_APPLY: the user it is about has a member row, which was: */
     struct store_member was;
-    size_t size;                /* of this allocation */
+    size_t size;                /* what it counts for: this and its text */
+    size_t room;                /* of text[], which may be more */
     uint8_t text[];             /* what the digest is of: fixed fields, content type, body */
 };
 

@@ -88,14 +88,15 @@ static struct chat_op *op_alloc(struct chat *chat, size_t text_len)
     }
     if (op != NULL) {
         memset(op, 0, sizeof *op);
-        op->size = sizeof *op + room;
+        op->size = sizeof *op + text_len;
+        op->room = room;
     }
     return op;
 }
 
 static void op_dispose(struct chat *chat, struct chat_op *op)
 {
-    if (op->size > sizeof *op + SPARE_TEXT || chat->nspare == SPARE_MAX) {
+    if (op->room > SPARE_TEXT || chat->nspare == SPARE_MAX) {
         bt_free(op);
         return;
     }
