@@ -300,7 +300,8 @@ struct chat_conv *chat_conv_find(const struct chat *chat, uint64_t hi, uint64_t 
 void chat_conv_free(struct chat_conv *c);
 void chat_conv_trim(struct chat *chat);              /* close the least used beyond the limit */
 void chat_conv_submit(struct chat_conv *c, struct chat_op *op);
-bool chat_conv_is_free(struct chat_conv *c);         /* a signal that came now would wait for nothing */
+bool chat_conv_is_free(struct chat_conv *c);         /* a signal that came now would wait for nothing; notes
+                                                      * on the way that what is known has become stale */
 void chat_conv_run(struct chat_conv *c);             /* take waiting ops as far as they can go */
 void chat_conv_recheck(struct chat_conv *c);         /* ready ops are to be checked again */
 void chat_conv_forget(struct chat_conv *c);          /* the same, and what it knows is read anew before */

@@ -457,7 +457,7 @@ static bool are_rights_old(const struct chat_conv *c)
     return c->lo != 0 && (c->rights_ms == 0 || net_now_ms(c->chat->env.loop) >= c->rights_ms + CHAT_RIGHTS_MS);
 }
 
-/* What is known of it may be wrong: it is read before anything is decided on. */
+/* What is known of it may be wrong: it is read before anything is decided on. Once found, that is noted until then. */
 static bool must_load(struct chat_conv *c)
 {
     if (c->db_generation != db_generation(store_db(c->chat->env.store)))

@@ -7,9 +7,17 @@
 #include "net/mem.h"
 #include "rpc/link_internal.h"
 
+/* An Error must fit, out and, over a pair, in. */
+static bool are_limits_fit(const struct rpc_link_limits *limits)
+{
+    enum { LEAST = 1024 };
+
+    return (limits->max_out_bytes == 0 || limits->max_out_bytes >= LEAST) && limits->max_frame_bytes >= LEAST;
+}
+
 static void link_init(struct rpc_link *l, struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg)
 {
-    assert(limits->max_out_bytes == 0 || limits->max_out_bytes >= 1024); /* an Error must fit */
+    assert(are_limits_fit(limits));
     l->loop = loop;
     l->ops = ops;
     l->limits = limits;
@@ -382,6 +390,7 @@ void rpc_link_resume(struct rpc_link *l)
 
 void rpc_link_set_limits(struct rpc_link *l, const struct rpc_link_limits *limits)
 {
+    assert(are_limits_fit(limits));
     l->limits = limits;
     if (l->conn)
         net_conn_set_limits(l->conn, &limits->net);

@@ -23,7 +23,7 @@ struct rpc_link_out {
     struct rpc_out *failed;               /* calls that failed at once, newest first: `task` tells them */
     struct rpc_out *telling;              /* those of them that are being told, oldest first */
     struct net_task task;
-    uint64_t written;                     /* bytes that the connection or pair took */
+    uint64_t written;                     /* bytes that the connection took; a pair counts none */
     uint64_t sent;                        /* once closing: how many of them left */
     uint32_t next_call;
 };
@@ -76,10 +76,14 @@ static inline bool rpc_link_reads(const struct rpc_link *l)
 /* For how long what is taken next has waited while reading was stopped; asked once before a run of frames. */
 uint32_t rpc_link_age_ms(struct rpc_link *l);
 
-/* How much may follow a header. */
+/* How much may follow a header: over a pair also no more than the other end takes, as its limits are the same. */
 static inline size_t rpc_link_payload_max(const struct rpc_link *l)
 {
-    uint32_t max = l->limits->max_out_bytes ? l->limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
+    const struct rpc_link_limits *limits = l->limits;
+    uint32_t max = limits->max_out_bytes ? limits->max_out_bytes : UINT32_MAX - RPC_LENGTH_SIZE;
+
+    if (l->pair && limits->max_frame_bytes < max)
+        max = limits->max_frame_bytes;
     return max - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
 }
 

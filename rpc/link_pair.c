@@ -49,12 +49,6 @@ static uint8_t *copy(uint8_t *to, struct rpc_bytes from)
 
 static void show(void *arg);
 
-/* Both what this end may write and what the other takes: their limits are the same. */
-static bool is_too_long(const struct rpc_link *l, size_t len)
-{
-    return len > rpc_link_payload_max(l) || len > l->limits->max_frame_bytes - (RPC_HEADER_SIZE - RPC_LENGTH_SIZE);
-}
-
 /* A slip among those that wait, with room for the payload, which the caller puts there. is_forced: past the limit. */
 static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, size_t len, bool is_forced,
                         struct rpc_slip **out)
@@ -63,7 +57,7 @@ static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc
 
     if (l->is_closing || end->is_finishing)
         return BT_ECLOSING;
-    if (is_too_long(l, len))
+    if (len > rpc_link_payload_max(l))
         return BT_EINVAL;
     if (!is_forced && end->queued > l->limits->net.out_high_bytes) {
         l->was_refused = true;

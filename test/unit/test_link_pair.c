@@ -218,6 +218,35 @@ static void closing_there_tells_of_calls_at_each_point_of_their_way(void **state
     check_close(*state, false);
 }
 
+/* The error names the limit that it met. */
+static void an_answer_that_is_too_long_is_told_how_long_it_may_be(void **state)
+{
+    static uint8_t bytes[5000];
+    static const struct {
+        uint32_t frame, out;
+        const char *says;
+    } limits[] = {
+        { 2048, 0, "longer than 2004 bytes" },
+        { 2048, 4096, "longer than 2004 bytes" },
+        { 4096, 2048, "longer than 2004 bytes" },
+        { 4096, 0, "longer than 4052 bytes" },
+    };
+    struct ends *e = *state;
+
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        struct asked q;
+        e->limits_a.max_frame_bytes = limits[i].frame;
+        e->limits_a.max_out_bytes = limits[i].out;
+        asked_start(&q, e->a.link, ENDLESS_MS, "x");
+        ends_until(e, &e->b.kept_count, 1);
+        e->b.kept_count = 0;
+        rpc_reply_raw(e->b.kept[0], RPC_STATUS_OK, 0, bytes, sizeof bytes);
+        ends_until_int(e, &q.done, 1);
+        assert_int_equal(q.err, BT_EINTERNAL);
+        assert_non_null(strstr(q.text, limits[i].says));
+    }
+}
+
 /* ---- without memory ---- */
 
 enum { EVENTS = 600 }; /* more than are kept for reuse */
@@ -565,6 +594,7 @@ int main(void)
         TEST(one_that_is_abandoned_may_still_be_given_up),
         TEST(closing_here_tells_of_calls_at_each_point_of_their_way),
         TEST(closing_there_tells_of_calls_at_each_point_of_their_way),
+        TEST(an_answer_that_is_too_long_is_told_how_long_it_may_be),
         TEST(without_memory_for_the_news_a_call_that_was_given_up_goes_on),
         TEST(without_memory_for_an_answer_its_call_fails_and_no_other),
         TEST(an_error_for_which_there_is_no_memory_is_still_that_error),
