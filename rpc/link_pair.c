@@ -151,14 +151,17 @@ bool rpc_pair_was_shown(const struct rpc_out *out)
     return !is_request(out->slip);
 }
 
-/* What has not been shown need not be. */
+/* What has not been shown need not be. But there may be room now that somebody waits for, or nothing left before the end. */
 static void take_back(struct rpc_out *out)
 {
-    struct rpc_pair_end *end = out->link->pair;
+    struct rpc_link *l = out->link;
+    struct rpc_pair_end *end = l->pair;
     struct rpc_slip *slip = out->slip;
 
     slip_take(end, slip);
     rpc_slip_free(&end->spare, slip);
+    if (end->is_over_low || end->is_finishing)
+        net_defer_early(l->loop, &end->show_task, show, l);
 }
 
 void rpc_pair_cancel(struct rpc_out *out)

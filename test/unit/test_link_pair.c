@@ -218,6 +218,53 @@ static void closing_there_tells_of_calls_at_each_point_of_their_way(void **state
     check_close(*state, false);
 }
 
+/* Nobody is shown them meanwhile: the other end has stopped reading. */
+static void room_that_requests_leave_when_they_are_taken_back_is_told_of(void **state)
+{
+    enum { N = 100, HIGH = 4096 };
+    struct ends *e = *state;
+    static struct asked q[N];
+    size_t n = 0;
+
+    e->limits_a.net.out_high_bytes = HIGH; /* both ends' */
+    e->limits_a.net.out_low_bytes = HIGH / 4;
+    rpc_link_pause(e->b.link);
+    while (rpc_link_queued(e->a.link) <= HIGH)
+        asked_start(&q[n++], e->a.link, ENDLESS_MS, "x");
+    assert_int_equal(rpc_link_event(e->a.link, &(struct rpc_header){ .method = 7 }, NULL, 0), BT_EBUSY);
+    ends_turns(e, 3);
+    for (size_t i = 0; i < n; i++) {
+        rpc_link_cancel(&q[i].out);
+        if (rpc_link_queued(e->a.link) > HIGH / 4)
+            net_loop_turn(e->loop, 0);
+        assert_int_equal(e->a.drained, 0);
+    }
+    ends_turns(e, 3);
+    assert_int_equal(e->a.drained, 1);
+    assert_int_equal(e->b.requests, 0);
+}
+
+static void a_link_that_finishes_ends_when_its_last_request_is_taken_back(void **state)
+{
+    struct ends *e = *state;
+    struct asked q[2];
+
+    rpc_link_pause(e->b.link);
+    for (int i = 0; i < 2; i++)
+        asked_start(&q[i], e->a.link, ENDLESS_MS, "x");
+    ends_turns(e, 3);
+    rpc_link_finish(e->a.link, ENDLESS_MS);
+    rpc_link_cancel(&q[0].out);
+    ends_turns(e, 3);
+    assert_int_equal(e->a.closed, 0);
+    rpc_link_cancel(&q[1].out);
+    ends_turns(e, 3);
+    assert_int_equal(e->a.closed, 1);
+    assert_int_equal(e->b.closed, 1);
+    assert_int_equal(e->b.why, BT_OK);
+    assert_int_equal(q[0].done + q[1].done + (int)e->b.requests, 0);
+}
+
 /* The error names the limit that it met. */
 static void an_answer_that_is_too_long_is_told_how_long_it_may_be(void **state)
 {
@@ -594,6 +641,8 @@ int main(void)
         TEST(one_that_is_abandoned_may_still_be_given_up),
         TEST(closing_here_tells_of_calls_at_each_point_of_their_way),
         TEST(closing_there_tells_of_calls_at_each_point_of_their_way),
+        TEST(room_that_requests_leave_when_they_are_taken_back_is_told_of),
+        TEST(a_link_that_finishes_ends_when_its_last_request_is_taken_back),
         TEST(an_answer_that_is_too_long_is_told_how_long_it_may_be),
         TEST(without_memory_for_the_news_a_call_that_was_given_up_goes_on),
         TEST(without_memory_for_an_answer_its_call_fails_and_no_other),
