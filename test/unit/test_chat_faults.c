@@ -14,62 +14,11 @@
 #include "proto/node.pb.h"
 #include "rpc/status.h"
 #include "test/unit/chat_aid.h"
+#include "test/unit/slow_presence.h"
 
 #define ADD_MEMBERS "INSERT INTO member"
 #define EMPTY_BODY "UPDATE message SET body"
 #define AT_SEQ "SELECT hi, lo, seq, sender_id"
-
-/* ---- presence whose answers the test lets go ------------------------------------------------------------------------------------- */
-
-static struct presence_driver slow_driver;
-static const struct presence_driver *real_driver;
-static struct {
-    presence_read_cb *cb; /* NULL: no read waits */
-    void *arg;
-    uint64_t generation, position;
-} held;
-
-static bool never_current(const struct presence *p, uint64_t generation, uint64_t position)
-{
-    (void)p;
-    (void)generation;
-    (void)position;
-    return false;
-}
-
-static void hold_read(struct presence *p, uint64_t generation, uint64_t position, presence_read_cb *cb, void *arg)
-{
-    (void)p;
-    assert_null(held.cb);
-    held.cb = cb;
-    held.arg = arg;
-    held.generation = generation;
-    held.position = position;
-}
-
-static void hold_presence(struct chat_aid *c)
-{
-    held.cb = NULL;
-    real_driver = c->presence->driver;
-    slow_driver = *real_driver;
-    slow_driver.read = hold_read;
-    slow_driver.is_current = never_current;
-    c->presence->driver = &slow_driver;
-}
-
-static void wait_held(struct chat_aid *c)
-{
-    for (int i = 0; held.cb == NULL && i < 1000; i++)
-        net_loop_turn(c->loop, 5);
-    assert_non_null(held.cb);
-}
-
-static void release_presence(struct chat_aid *c)
-{
-    c->presence->driver = real_driver;
-    presence_read(c->presence, held.generation, held.position, held.cb, held.arg);
-    held.cb = NULL;
-}
 
 /* ---- small things ------------------------------------------------------------------------------------------------------------------ */
 
@@ -293,17 +242,17 @@ static void a_recall_is_answered_after_the_text_that_waited_was_pushed(void **st
     wait_ok(c, chat_aid_send(c, 99, 5000));
     chat_aid_wait_count(c, &c->npushed, 1);
     before = c->npushed;
-    hold_presence(c);
+    slow_presence_hold(c->presence);
     a = chat_aid_send(c, 100, 5000);
     wait_ok(c, a);
-    wait_held(c);
+    slow_presence_wait(c->loop);
     script_text_at(c, a->seq);
     r = recall(c, 101, a->seq, 5000);
     chat_aid_wait_asked(c, EMPTY_BODY, 1);
     chat_aid_turn_for(c, 30);
     assert_false(r->is_done);
     assert_int_equal(c->npushed, before);
-    release_presence(c);
+    slow_presence_release(c->presence);
     wait_ok(c, r);
     assert_true(r->npushed > before); /* the text was there before the answer */
     assert_int_equal(c->pushed[before], a->seq);
@@ -318,14 +267,12 @@ static void without_presence_every_live_proxy_is_asked(void **state)
 
     chat_aid_script(c, 4, 4);
     fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
-    hold_presence(c);
+    slow_presence_hold(c->presence);
     a = chat_aid_send(c, 100, 5000);
     wait_ok(c, a);
-    wait_held(c);
+    slow_presence_wait(c->loop);
     assert_int_equal(c->npushed, 0);
-    c->presence->driver = real_driver;
-    held.cb(BT_EDOWN, NULL, held.arg);
-    held.cb = NULL;
+    slow_presence_fail(c->presence, BT_EDOWN);
     chat_aid_wait_count(c, &c->npushed, 1);
     assert_int_equal(c->pushed[0], a->seq);
 }
@@ -344,11 +291,11 @@ static void pushes_that_a_full_queue_refuses_are_told_as_lost(void **state)
 
     chat_aid_script(c, 4, 4);
     fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
-    hold_presence(c);
+    slow_presence_hold(c->presence);
     for (size_t i = 0; i < N; i++)
         wait_ok(c, send_bytes(c, 100 + i, BODY));
-    wait_held(c);
-    release_presence(c); /* now all go at once */
+    slow_presence_wait(c->loop);
+    slow_presence_release(c->presence); /* now all go at once */
     chat_aid_wait_count(c, &c->nlost, 1);
     assert_in_range(c->npushed, 1, N - 1);
 }
@@ -361,10 +308,10 @@ static struct chat_aid *push_without_memory(long n)
     struct chat_aid *c = made;
     chat_aid_script(c, 4, 4);
     fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
-    hold_presence(c);
+    slow_presence_hold(c->presence);
     wait_ok(c, chat_aid_send(c, 100, 5000));
-    wait_held(c);
-    release_presence(c);
+    slow_presence_wait(c->loop);
+    slow_presence_release(c->presence);
     bt_mem_fail_after(n);
     for (int i = 0; i < 4; i++)
         net_loop_turn(c->loop, 0);
