@@ -379,6 +379,73 @@ static void long_numbers_are_read_alike(void **state)
                 }
 }
 
+/* The plain way. False: it does not end within so many bytes, or is of more than 64 bits. */
+static bool read_plainly(const uint8_t *p, size_t left, uint64_t *v_out, size_t *used_out)
+{
+    uint64_t v = 0;
+
+    for (size_t i = 0; i < left && i < 10; i++) {
+        if (i == 9 && p[i] > 1)
+            return false;
+        v |= (uint64_t)(p[i] & 0x7f) << 7 * i;
+        if (p[i] < 0x80) {
+            *v_out = v;
+            *used_out = i + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One of n bytes at the begin of so many that are left: where those end, eight at once can't be read any more. */
+static void check_number(size_t n, size_t left, uint8_t behind)
+{
+    uint8_t *exact = malloc(left); /* so that reading beyond is noticed */
+    struct codec_in in = { exact, exact + left };
+    uint64_t want = 0, got = 0;
+    size_t used = 0;
+
+    memset(exact, behind, left);
+    for (size_t i = 0; i < n && i < left; i++)
+        exact[i] = (uint8_t)(draw() | 0x80);
+    if (n <= left)
+        exact[n - 1] = (uint8_t)(n == 10 ? below(3) : draw() & 0x7f);
+    bool is_one = read_plainly(exact, left, &want, &used);
+    assert_int_equal(rpc_codec_long_varint(&in, &got), is_one);
+    if (is_one) {
+        assert_true(got == want);
+        assert_ptr_equal(in.p, exact + used);
+    }
+    free(exact);
+}
+
+static void a_long_number_is_read_wherever_the_payload_ends(void **state)
+{
+    static const uint8_t behind[] = { 0x00, 0x01, 0x7f, 0x80, 0xff };
+    (void)state;
+    for (size_t n = 2; n <= 11; n++)
+        for (size_t left = 1; left <= 20; left++)
+            for (size_t b = 0; b < sizeof behind; b++)
+                for (int times = 0; times < 50; times++)
+                    check_number(n, left, behind[b]);
+}
+
+static void a_number_is_written_into_as_many_bytes_as_it_has(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits <= 64; bits++)
+        for (int times = 0; times < 50; times++) {
+            uint64_t v = bits == 0 ? 0 : (draw() | UINT64_C(1) << 63) >> (64 - bits), back = 0;
+            size_t size = codec_varint_size(v), used = 0;
+            uint8_t *exact = malloc(size);
+            assert_ptr_equal(codec_put_varint(exact, v), exact + size);
+            assert_true(read_plainly(exact, size, &back, &used));
+            assert_int_equal(used, size);
+            assert_true(back == v);
+            free(exact);
+        }
+}
+
 /* 65,535 elements are as many as a count can say. */
 static void arrays_have_the_same_limit(void **state)
 {
@@ -428,6 +495,8 @@ int main(void)
         cmocka_unit_test(the_same_bytes_are_written),
         cmocka_unit_test(the_same_bytes_are_refused),
         cmocka_unit_test(long_numbers_are_read_alike),
+        cmocka_unit_test(a_long_number_is_read_wherever_the_payload_ends),
+        cmocka_unit_test(a_number_is_written_into_as_many_bytes_as_it_has),
         cmocka_unit_test(arrays_have_the_same_limit),
         cmocka_unit_test(without_memory_nothing_is_decoded_and_nothing_is_kept),
     };
