@@ -125,6 +125,122 @@ static void an_abandoned_call_that_fails_is_not_tried_again(void **state)
     nodes_deinit(&all);
 }
 
+/* ---- the same within the process ---- */
+
+enum { DIRECT_MS = 60000 };
+
+/* A node that reaches itself directly, and has done so once. */
+static void open_direct(struct nodes *all)
+{
+    static const char *const direct[] = { "rpc.local=direct", NULL };
+    struct told t;
+
+    nodes_open(all, ROLES("user"), direct);
+    ask(&all->node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, &t);
+    nodes_until(all, &t.done, 1);
+    assert_int_equal(t.err, BT_OK);
+    assert_int_equal(all->node[0].requests, 1);
+    all->node[0].answers = NODE_KEEPS;
+}
+
+/* A call that its role has. */
+static struct rpc_pending *ask_until_kept(struct nodes *all, struct told *t)
+{
+    struct rpc_pending *p = ask(&all->node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, t);
+
+    nodes_until(all, &all->node[0].requests, 2);
+    return p;
+}
+
+static void check_ended(struct nodes *all, const struct told *t, int done, int requests)
+{
+    assert_int_equal(all->node[0].rpc->self_peer->outstanding, 0);
+    nodes_for_ms(all, 250);
+    assert_int_equal(t->done, done);
+    assert_int_equal(all->node[0].requests, requests); /* not tried again */
+    nodes_deinit(all);
+}
+
+static void a_direct_call_that_is_abandoned_before_it_arrives_does_not_arrive(void **state)
+{
+    struct nodes all;
+    struct told t;
+    (void)state;
+    open_direct(&all);
+    rpc_abandon(ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, &t));
+    assert_int_equal(t.done, 0); /* not inside the call */
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_EDOWN); /* surely not done */
+    assert_in_range(t.took_ms, 0, 500);
+    check_ended(&all, &t, 1, 1);
+}
+
+static void a_direct_call_that_is_cancelled_before_it_arrives_does_not_arrive(void **state)
+{
+    struct nodes all;
+    struct told t;
+    (void)state;
+    open_direct(&all);
+    rpc_cancel(ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, &t));
+    check_ended(&all, &t, 0, 1);
+}
+
+static void a_direct_call_that_is_abandoned_and_not_answered_ends_within_two_seconds(void **state)
+{
+    struct nodes all;
+    struct told t;
+    (void)state;
+    open_direct(&all);
+    rpc_abandon(ask_until_kept(&all, &t));
+    nodes_until(&all, &all.node[0].dead, 1);
+    assert_int_equal(t.done, 0);
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_ETIMEOUT);
+    assert_in_range(t.took_ms, 1000, 2500);
+    check_ended(&all, &t, 1, 2);
+}
+
+static void a_direct_call_that_is_cancelled_dies_where_it_is(void **state)
+{
+    struct nodes all;
+    struct told t;
+    (void)state;
+    open_direct(&all);
+    rpc_cancel(ask_until_kept(&all, &t));
+    nodes_until(&all, &all.node[0].dead, 1);
+    check_ended(&all, &t, 0, 2);
+}
+
+static void check_direct_answer(enum bt_err err, bool is_cancelled)
+{
+    struct nodes all;
+    struct told t;
+
+    open_direct(&all);
+    struct rpc_pending *p = ask_until_kept(&all, &t);
+    node_end_kept(&all.node[0], err); /* on its way */
+    if (is_cancelled) {
+        rpc_cancel(p);
+    } else {
+        rpc_abandon(p);
+        nodes_until(&all, &t.done, 1);
+        assert_int_equal(t.err, err);
+        assert_in_range(t.took_ms, 0, 1000);
+    }
+    nodes_for_ms(&all, 20);
+    assert_int_equal(all.node[0].dead, 0);
+    check_ended(&all, &t, !is_cancelled, 2);
+}
+
+static void a_direct_answer_that_was_on_its_way_is_told_unless_its_call_was_cancelled(void **state)
+{
+    (void)state;
+    check_direct_answer(BT_OK, false);
+    check_direct_answer(BT_EDOWN, false);
+    check_direct_answer(BT_OK, true);
+    check_direct_answer(BT_EDOWN, true);
+}
+
 static void an_abandoned_call_that_was_not_sent_ends_at_once(void **state)
 {
     struct nodes all;
@@ -266,6 +382,11 @@ int main(void)
         cmocka_unit_test(an_abandoned_call_keeps_no_payload),
         cmocka_unit_test(an_abandoned_call_that_fails_is_not_tried_again),
         cmocka_unit_test(an_abandoned_call_that_was_not_sent_ends_at_once),
+        cmocka_unit_test(a_direct_call_that_is_abandoned_before_it_arrives_does_not_arrive),
+        cmocka_unit_test(a_direct_call_that_is_cancelled_before_it_arrives_does_not_arrive),
+        cmocka_unit_test(a_direct_call_that_is_abandoned_and_not_answered_ends_within_two_seconds),
+        cmocka_unit_test(a_direct_call_that_is_cancelled_dies_where_it_is),
+        cmocka_unit_test(a_direct_answer_that_was_on_its_way_is_told_unless_its_call_was_cancelled),
         cmocka_unit_test(refusals_are_passed_on_after_five),
         cmocka_unit_test(many_refused_calls_do_not_multiply_the_load),
         cmocka_unit_test(that_the_last_try_did_nothing_is_no_word_on_an_earlier_one),
