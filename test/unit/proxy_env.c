@@ -72,12 +72,16 @@ void proxy_env_init(struct proxy_env *env)
     conf_declare(base->conf, role_proxy.keys);
     conf_declare(base->conf, role_chat.keys);
     env_set(base, "proxy.listen=127.0.0.1:0");
+    if (env->setting != NULL)
+        env_set(base, env->setting);
     env->presence.driver = &fake_presence;
     assert_int_equal(rpc_new(base->loop, base->conf, &env->rpc, base->why, sizeof base->why), BT_OK);
     const struct role_env role_env = { .loop = base->loop, .conf = base->conf, .rpc = env->rpc, .presence = &env->presence };
     assert_int_equal(role_proxy.start(&role_env, &env->proxy, base->why, sizeof base->why), BT_OK);
     rpc_serve(env->rpc, RPC_ROLE_PROXY, role_proxy.methods, env->proxy);
     rpc_serve(env->rpc, RPC_ROLE_USER, fake_user, env);
+    if (env->chat != NULL)
+        rpc_serve(env->rpc, RPC_ROLE_CHAT, env->chat, env);
     rpc_start(env->rpc);
 }
 
@@ -134,6 +138,7 @@ static void client_event(struct rpc_link *l, const struct rpc_frame *frame, void
     (void)l;
     c->resyncs += frame->h.method == RPC_ON_RESYNC;
     c->ends += frame->h.method == RPC_ON_SESSION_ENDED;
+    c->pushes += frame->h.method == RPC_ON_MESSAGE;
 }
 
 static void client_closed(struct rpc_link *l, enum bt_err why, void *arg)
@@ -156,6 +161,9 @@ static void answered(struct rpc_out *out, const struct rpc_reply *reply)
 
     answer->is_there = true;
     answer->status = reply->status;
+    answer->len = reply->len <= sizeof answer->payload ? reply->len : 0;
+    if (answer->len > 0)
+        memcpy(answer->payload, reply->payload, answer->len);
 }
 
 void proxy_client_ask(struct proxy_client *c, struct proxy_answer *answer, uint16_t method, uint32_t timeout_ms)

@@ -22,6 +22,8 @@ struct proxy_env {
     struct proxy_kept kept[PROXY_ENV_KEPT_MAX];
     size_t nkept, nsets_here, nsets_gone;
     bool is_asked;  /* presence, for an answer */
+    const char *setting;                /* "section.name=value", set before _init; NULL: none */
+    const struct rpc_method *chat;      /* what a chat role beside it serves, set before _init: their self is this; NULL: nothing */
     size_t nlogins; /* the first is PROXY_ENV_USER's in session 1, each next one the next user's in the next session */
     bool has_ended; /* session 1, as the user role tells */
     uint64_t ended_asked_ms; /* net_now_ms() when it was asked for ended sessions; 0: not yet */
@@ -33,16 +35,18 @@ struct proxy_env {
 struct proxy_client {
     struct rpc_link *link;
     bool is_closed;
-    int resyncs, ends; /* events that came */
+    int resyncs, ends, pushes; /* events that came; pushes: messages */
 };
 
 struct proxy_answer {
     struct rpc_out out;
     bool is_there;
     uint8_t status; /* enum rpc_status */
+    uint8_t payload[64];
+    size_t len;     /* of the payload; 0: it is longer */
 };
 
-/* env is zeroed memory. Logs nothing from here on. Asserts that all goes well. */
+/* env is zeroed memory, but for what is set before. Logs nothing from here on. Asserts that all goes well. */
 void proxy_env_init(struct proxy_env *env);
 void proxy_env_deinit(struct proxy_env *env); /* the clients have gone; logs again */
 
