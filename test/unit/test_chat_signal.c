@@ -13,6 +13,9 @@
 #include "roles/chat.h"
 #include "rpc/status.h"
 #include "test/unit/chat_aid.h"
+#include "test/unit/slow_presence.h"
+
+enum { GROUP = 77, HEAD = 4 };
 
 static const SignalRequest typing = { .type = { (const uint8_t *)"typing", 6 }, .body = { (const uint8_t *)"a body", 6 } };
 
@@ -153,6 +156,145 @@ static void a_signal_finds_who_has_just_come(void **state)
     assert_int_equal(c->nreceivers, 3 + 2); /* of Ann another session might be there */
 }
 
+/* They are answered at once nevertheless, and pushed in their order. */
+static void signals_while_presence_is_read_are_pushed_after_that(void **state)
+{
+    struct chat_aid *c = *state;
+
+    open_conv(c);
+    slow_presence_hold(c->presence);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    slow_presence_wait(c->loop);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 3);
+    assert_int_equal(((struct chat *)c->chat)->nops, 2);
+    slow_presence_release(c->presence);
+    chat_aid_wait_count(c, &c->npushed, 5);
+    assert_int_equal(((struct chat *)c->chat)->nops, 0);
+}
+
+static void a_signal_that_is_too_long_is_refused(void **state)
+{
+    static const uint8_t bytes[8192];
+    struct chat_aid *c = *state;
+    size_t max;
+
+    open_conv(c);
+    max = ((struct chat *)c->chat)->set.signal_max;
+    for (size_t over = 0; over < 2; over++) {
+        const SignalRequest body = { .type = rpc_str("typing"), .body = rpc_bytes(bytes, max + over) };
+        struct chat_answer *a = chat_aid_ask(c, RPC_CHAT_SIGNAL, BEN, &body, 5000, NULL);
+        wait_status(c, a, over == 0 ? RPC_STATUS_OK : RPC_STATUS_INVALID_ARGUMENT);
+    }
+    const SignalRequest type = { .type = rpc_bytes(bytes, 65) };
+    wait_status(c, chat_aid_ask(c, RPC_CHAT_SIGNAL, BEN, &type, 5000, NULL), RPC_STATUS_INVALID_ARGUMENT);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 4);
+}
+
+/* ---- to a group ---- */
+
+static const struct db_val tail[] = { I(GROUP), I(0), I(BEN), I(900), I(HEAD), I(7), I(1000) };
+
+static struct chat_answer *signal_group(struct chat_aid *c)
+{
+    return chat_aid_ask(c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &typing, 5000, NULL);
+}
+
+/* Of Ann and Ben; open, and known to stand as it is known here. */
+static struct chat_conv *open_group(struct chat_aid *c)
+{
+    const struct db_val both[] = { I(ANN), I(1), I(0), I(0), I(1), I(0), I(BEN), I(3), I(0), I(0), I(1), I(0) };
+    const struct db_val group[] = { I(0), I(0), { .type = DB_BYTES, .len = 1, .p = "g" }, { .type = DB_BYTES, .len = 1, .p = "g" } };
+    struct chat_conv *conv;
+
+    fake_db_rows(c->db, TAIL, 1, 1, 7, tail);
+    fake_db_rows(c->db, MEMBERS, 1, 2, 6, both);
+    fake_db_rows(c->db, "SELECT join_mode", FAKE_ALWAYS, 1, 4, group);
+    wait_status(c, signal_group(c), RPC_STATUS_OK);
+    chat_aid_wait_count(c, &c->npushed, 1);
+    conv = chat_conv_find(c->chat, GROUP, 0);
+    assert_non_null(conv);
+    return conv;
+}
+
+/* So long ago that another node may have changed it since. */
+static void let_grow_old(struct chat_conv *conv)
+{
+    conv->known_ms -= CHAT_FRESH_MS;
+}
+
+static void a_group_that_is_old_is_looked_at_before_a_signal(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = open_group(c);
+
+    fake_db_rows(c->db, TAIL, FAKE_ALWAYS, 1, 7, tail);
+    conv->known_ms = net_now_ms(c->loop);
+    wait_status(c, signal_group(c), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, TAIL), 1);
+    let_grow_old(conv);
+    wait_status(c, signal_group(c), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, TAIL), 2);
+    wait_status(c, signal_group(c), RPC_STATUS_OK); /* that was enough for a while */
+    assert_int_equal(fake_db_count(c->db, TAIL), 2);
+    assert_int_equal(fake_db_count(c->db, MEMBERS), 1);
+    assert_int_equal(c->npushed, 4);
+    assert_int_equal(c->nreceivers, 4); /* Ben: Ann is not connected */
+}
+
+static void who_is_muted_signals_nothing_until_that_is_over(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = open_group(c);
+    struct chat_member *ann = chat_conv_member(conv, ANN);
+
+    fake_db_rows(c->db, TAIL, FAKE_ALWAYS, 1, 7, tail);
+    conv->known_ms = net_now_ms(c->loop);
+    ann->muted_until_ms = INT64_MAX;
+    wait_status(c, signal_group(c), RPC_STATUS_PERMISSION_DENIED);
+    assert_int_equal(fake_db_count(c->db, TAIL), 1);
+    let_grow_old(conv);
+    wait_status(c, signal_group(c), RPC_STATUS_PERMISSION_DENIED);
+    assert_int_equal(fake_db_count(c->db, TAIL), 2); /* a refusal is made sure of */
+    assert_int_equal(c->npushed, 1);
+    ann->muted_until_ms = 1;
+    wait_status(c, signal_group(c), RPC_STATUS_OK);
+    assert_int_equal(c->npushed, 2);
+}
+
+static void who_was_removed_here_signals_nothing(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = open_group(c);
+
+    conv->known_ms = net_now_ms(c->loop);
+    chat_conv_drop_member(conv, ANN);
+    wait_status(c, signal_group(c), RPC_STATUS_PERMISSION_DENIED);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 1);
+}
+
+static void who_was_removed_by_another_node_signals_for_a_second_at_most(void **state)
+{
+    const struct db_val later[] = { I(GROUP), I(0), I(BEN), I(901), I(HEAD + 1), I(7), I(1000) };
+    const struct db_val ben[] = { I(BEN), I(3), I(0), I(0), I(1), I(0) };
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = open_group(c);
+
+    fake_db_rows(c->db, TAIL, FAKE_ALWAYS, 1, 7, later);
+    fake_db_rows(c->db, MEMBERS, FAKE_ALWAYS, 1, 6, ben);
+    conv->known_ms = net_now_ms(c->loop);
+    wait_status(c, signal_group(c), RPC_STATUS_OK);
+    assert_int_equal(c->npushed, 2);
+    let_grow_old(conv);
+    wait_status(c, signal_group(c), RPC_STATUS_PERMISSION_DENIED);
+    wait_status(c, signal_group(c), RPC_STATUS_PERMISSION_DENIED);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 2);
+}
+
 static void every_failing_allocation_is_an_answer(void **state)
 {
     struct chat_aid *c = *state;
@@ -181,6 +323,12 @@ int main(void)
         TEST(a_signal_to_one_who_blocks_its_sender_is_refused),
         TEST(after_the_store_reconnects_a_signal_has_its_conversation_read),
         TEST(a_signal_finds_who_has_just_come),
+        TEST(signals_while_presence_is_read_are_pushed_after_that),
+        TEST(a_signal_that_is_too_long_is_refused),
+        TEST(a_group_that_is_old_is_looked_at_before_a_signal),
+        TEST(who_is_muted_signals_nothing_until_that_is_over),
+        TEST(who_was_removed_here_signals_nothing),
+        TEST(who_was_removed_by_another_node_signals_for_a_second_at_most),
         TEST(every_failing_allocation_is_an_answer),
     };
 
