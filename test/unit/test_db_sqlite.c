@@ -85,7 +85,7 @@ static void a_write_that_waited_too_long_is_not_begun(void **state)
     env_set(env, "store.timeout_ms=100");
     assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
     assert_int_equal(env_exec(env, "CREATE TABLE n (x BIGINT)", NULL, 0, DB_ANY).err, BT_OK);
-    db_exec(env->db, "INSERT INTO n WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 3000000) "
+    db_exec(env->db, "INSERT INTO n WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 10000000) "
                      "SELECT COUNT(*) FROM c", NULL, 0, 1, env_answer_done, &a);
     while (env_int(env, "SELECT 1") == 1 && !a.is_done && b.calls == 0 && b.done.item == 0) {
         db_exec(env->db, "INSERT INTO n VALUES (7)", NULL, 0, 1, env_answer_done, &b);
