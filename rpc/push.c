@@ -53,28 +53,22 @@ enum bt_err rpc_reply_with_push(struct rpc_call *call, const void *msg, const Pu
                                           : reply_encoded(call, answer, len, push);
 }
 
-/* The next so many bytes of what is left; false: it is less. */
-static bool take(struct rpc_bytes *left, size_t len, struct rpc_bytes *out)
-{
-    if (len > left->len)
-        return false;
-    *out = rpc_bytes(left->data, len);
-    *left = rpc_bytes(left->data + len, left->len - len);
-    return true;
-}
-
 static enum bt_err read_in_memory(const struct rpc_reply *reply, struct rpc_bytes *answer_out, PushEvent *push_out)
 {
-    struct rpc_bytes left = rpc_bytes(reply->payload, reply->len), bytes;
     struct in_memory head;
 
-    if (!take(&left, sizeof head, &bytes))
+    if (reply->len < sizeof head)
         return BT_EPROTO;
-    memcpy(&head, bytes.data, sizeof head);
-    if (!take(&left, head.answer_len, answer_out) || !take(&left, head.push.users.len, &head.push.users) ||
-        !take(&left, head.push.event.len, &head.push.event) || left.len > 0)
+    memcpy(&head, reply->payload, sizeof head);
+    const uint8_t *at = reply->payload + sizeof head;
+    size_t left = reply->len - sizeof head;
+    if (head.answer_len > left || head.push.users.len > left - head.answer_len ||
+        head.push.event.len != left - head.answer_len - head.push.users.len)
         return BT_EPROTO;
+    *answer_out = rpc_bytes(at, head.answer_len);
     *push_out = head.push;
+    push_out->users.data = at + head.answer_len;
+    push_out->event.data = push_out->users.data + head.push.users.len;
     return BT_OK;
 }
 

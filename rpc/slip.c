@@ -3,12 +3,14 @@
 
 #include "net/mem.h"
 
+enum { SHORT = BT_SPARES(1024) }; /* most are: told without a search */
+
 /* What has room for so many bytes, of which so many are kept: 1 MiB. A longer one is not. */
 static const struct {
     size_t room;
     unsigned max;
 } sizes[RPC_SLIP_SIZES] = {
-    { 1024, BT_SPARES(512) },
+    { SHORT, BT_SPARES(512) },
     { 8 * 1024, BT_SPARES(32) },
     { 64 * 1024, BT_SPARES(4) },
 };
@@ -25,7 +27,7 @@ static size_t size_for(size_t len)
 
 struct rpc_slip *rpc_slip_new(struct rpc_spare_slips *spare, size_t len)
 {
-    size_t size = size_for(len);
+    size_t size = SHORT > 0 && len <= SHORT ? 0 : size_for(len);
     struct rpc_slip *slip = size < RPC_SLIP_SIZES ? spare->of[size].first : NULL;
 
     if (slip) {

@@ -177,9 +177,19 @@ static void take_done(struct rpc_out *out, const struct rpc_reply *reply)
     *(int *)out->arg = 1;
 }
 
-/* Only its length is not as it should be. */
+static void add_to(uint8_t *word, uint64_t by)
+{
+    uint64_t v;
+
+    memcpy(&v, word, sizeof v);
+    v += by;
+    memcpy(word, &v, sizeof v);
+}
+
+/* Too short, too long, or its lengths do not fit it. */
 static void what_is_in_memory_need_not_be_an_answer_and_a_push(void **state)
 {
+    enum { HEAD = sizeof(PushEvent) + sizeof(size_t), SUM = 2 + 24 + 100 };
     const PushEvent push = { .users = rpc_bytes(users, 24), .method = RPC_ON_MESSAGE, .event = rpc_bytes(event, 100) };
     static struct got g;
     struct rpc_reply reply = { .came = true, .is_local = true, .flags = RPC_FLAG_PUSHED };
@@ -195,6 +205,7 @@ static void what_is_in_memory_need_not_be_an_answer_and_a_push(void **state)
     out.arg = &is_done;
     assert_int_equal(rpc_reply_with_push(call, &(SendReply){ .seq = 1 }, &push), BT_OK);
     ends_until_int(&e, &is_done, 1);
+    assert_int_equal(taken.len, HEAD + SUM);
     for (size_t len = 0; len <= taken.len + 1; len++) {
         uint8_t *exact = malloc(len + 1); /* so that reading beyond is noticed */
         memcpy(exact + 1, taken.data, len < taken.len ? len : taken.len);
@@ -205,16 +216,21 @@ static void what_is_in_memory_need_not_be_an_answer_and_a_push(void **state)
         assert_int_equal(rpc_reply_push(&reply, &answer, &got), len == taken.len ? BT_OK : BT_EPROTO);
         free(exact);
     }
-    for (size_t at = 0; at + 8 <= taken.len - 126; at += 8) { /* each of its words: the three lengths are among them */
-        uint8_t *odd = malloc(taken.len);
-        memcpy(odd, taken.data, taken.len);
-        memset(odd + at, 0xff, 8);
-        reply.payload = odd;
-        reply.len = taken.len;
-        enum bt_err err = rpc_reply_push(&reply, &answer, &got);
-        assert_true(err == BT_EPROTO || (err == BT_OK && got.users.len == 24 && got.event.len == 100));
-        free(odd);
-    }
+    /* Each two of its words, the three lengths among them: one more, one less, so that their sum may be what it was. */
+    for (size_t more = 0; more < HEAD; more += 8)
+        for (size_t less = 0; less < HEAD; less += 8)
+            for (size_t by = 1; by <= 4096; by *= 16) {
+                uint8_t *odd = malloc(taken.len);
+                memcpy(odd, taken.data, taken.len);
+                add_to(odd + more, by);
+                add_to(odd + less, 0 - by);
+                reply.payload = odd;
+                reply.len = taken.len;
+                enum bt_err err = rpc_reply_push(&reply, &answer, &got);
+                assert_true(err == BT_EPROTO || (answer.len <= SUM && got.users.len <= SUM && got.event.len <= SUM &&
+                                                 answer.len + got.users.len + got.event.len == SUM));
+                free(odd);
+            }
     free((uint8_t *)taken.data);
     ends_deinit(&e);
 }

@@ -368,6 +368,7 @@ static void without_memory_calls_are_answered_all_the_same(void **state)
         bt_mem_fail_after(-1);
         failed += status == RPC_STATUS_RESOURCE_EXHAUSTED;
         assert_true(status == RPC_STATUS_OK || status == RPC_STATUS_RESOURCE_EXHAUSTED || status == RPC_STATUS_UNAVAILABLE ||
+                    status == RPC_STATUS_UNKNOWN ||                   /* its answer was lost */
                     (n % 2 && status == RPC_STATUS_UNAUTHENTICATED)); /* before she is registered */
         assert_true(n < 1000);
     }
