@@ -24,7 +24,7 @@ def cpu_s(pid):
 
 
 class Statements:
-    """What the database is asked meanwhile, from its own log."""
+    """What the database is asked meanwhile, by whomever, from its own log."""
 
     def __init__(self, mariadb):
         self.mariadb, self.path = mariadb, os.path.join(mariadb.dir, "general.log")
@@ -70,15 +70,15 @@ def herd(cluster, victim, *more):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_pull", [False, True], ids=["resume", "resume-and-compare"])
-def test_everyone_comes_back_from_a_proxy_that_died(backends, tmp_path, figure, has_pull):
-    cluster = Cluster(tmp_path, backends, {"proxy.resync_spread_ms": 3000}, units=1, counts={"proxy": 3}, has_nginx=False).start()
+def test_everyone_comes_back_from_a_proxy_that_died(own_backends, tmp_path, figure, has_pull):
+    cluster = Cluster(tmp_path, own_backends, {"proxy.resync_spread_ms": 3000}, units=1, counts={"proxy": 3}, has_nginx=False).start()
     try:
         victim = next(n for n in cluster.nodes("proxy") if n.number == 1)
         s = herd(cluster, victim.clients, *(["-p"] if has_pull else []))
         watched = [n for n in cluster.nodes() if n.role in ("proxy", "user") and n.pid != victim.pid]
         before = {n.name: cpu_s(n.pid) for n in watched}
         hashes = Hashes(cluster)
-        with Statements(backends.mariadb) as statements:
+        with Statements(own_backends.mariadb) as statements:
             began = time.monotonic()
             os.kill(victim.pid, signal.SIGKILL)
             back = s.wait("back", 3 * BACK_S)
@@ -102,7 +102,7 @@ def test_everyone_comes_back_from_a_proxy_that_died(backends, tmp_path, figure, 
         assert len(friends) <= 2 * USERS, (len(friends), friends[:3])
         assert statements.of("account") == [], statements.of("account")[:3]
         assert has_pull or len(statements.executed) == len(ended) + len(friends), set(statements.executed) - {*ended, *friends}
-        with Statements(backends.mariadb) as statements:
+        with Statements(own_backends.mariadb) as statements:
             s.say("check")
             checked = s.wait("checked", 60)
         assert checked["failed"] == 0, checked
