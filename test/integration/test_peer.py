@@ -213,6 +213,10 @@ def test_a_peer_that_stops_reading_holds_up_nobody_else(make_server):
         writers = [server.user() for _ in range(6)]
         for w in writers:
             w.ok("Send", target=b.user_id, client_msg_id=msg_id(), body=b"x")
+        for _ in range(30):   # until one of them writes to each node
+            if not one.of("Send") or not two.of("Send"):
+                writers[-1] = w = server.user()
+                w.ok("Send", target=b.user_id, client_msg_id=msg_id(), body=b"x")
         assert one.of("Send") and two.of("Send"), "the ring gives both something"
         one.reading.clear()
         start = time.monotonic()
