@@ -185,3 +185,19 @@ void proxy_client_come(struct proxy_env *env, struct proxy_client *c)
     env_wait(&env->base, &hello.is_there);
     assert_int_equal(hello.status, RPC_STATUS_OK);
 }
+
+void proxy_client_log_in(struct proxy_env *env, struct proxy_client *c)
+{
+    struct proxy_answer login;
+
+    proxy_client_come(env, c);
+    proxy_client_ask(c, &login, RPC_USER_LOGIN, 10000);
+    proxy_env_wait(env, &login.is_there);
+    assert_int_equal(login.status, RPC_STATUS_OK);
+}
+
+void proxy_client_go(struct proxy_env *env, struct proxy_client *c)
+{
+    rpc_link_close(c->link, BT_OK);
+    proxy_env_wait(env, &c->is_closed);
+}

@@ -66,6 +66,10 @@ void proxy_client_come(struct proxy_env *env, struct proxy_client *c);
 /* Call a method of whose request the fakes read nothing. Before it is answered, answer->out may be cancelled. */
 void proxy_client_ask(struct proxy_client *c, struct proxy_answer *answer, uint16_t method, uint32_t timeout_ms);
 
+/* Connect and log in, as the next user, while presence answers; hang up. */
+void proxy_client_log_in(struct proxy_env *env, struct proxy_client *c);
+void proxy_client_go(struct proxy_env *env, struct proxy_client *c);
+
 /* For what tells its end by such a callback. */
 void proxy_env_set_flag(void *is_done);
 

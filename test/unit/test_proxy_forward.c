@@ -76,22 +76,6 @@ static const struct rpc_method fake_chat[] = { { RPC_CHAT_SEND, fake_send }, { 0
 
 /* ---- two clients ---- */
 
-static void come(struct env *env, struct proxy_client *c)
-{
-    struct proxy_answer login;
-
-    proxy_client_come(&env->proxy, c);
-    proxy_client_ask(c, &login, RPC_USER_LOGIN, 10000);
-    proxy_env_wait(&env->proxy, &login.is_there);
-    assert_int_equal(login.status, RPC_STATUS_OK);
-}
-
-static void go(struct env *env, struct proxy_client *c)
-{
-    rpc_link_close(c->link, BT_OK);
-    proxy_env_wait(&env->proxy, &c->is_closed);
-}
-
 static int setup_with(void **state, const char *setting)
 {
     struct env *env = calloc(1, sizeof *env);
@@ -99,8 +83,8 @@ static int setup_with(void **state, const char *setting)
     env->proxy.setting = setting;
     env->proxy.chat = fake_chat;
     proxy_env_init(&env->proxy);
-    come(env, &env->ann);
-    come(env, &env->ben);
+    proxy_client_log_in(&env->proxy, &env->ann);
+    proxy_client_log_in(&env->proxy, &env->ben);
     *state = env;
     return 0;
 }
@@ -120,8 +104,8 @@ static int teardown(void **state)
     struct env *env = *state;
 
     if (!env->ann.is_closed)
-        go(env, &env->ann);
-    go(env, &env->ben);
+        proxy_client_go(&env->proxy, &env->ann);
+    proxy_client_go(&env->proxy, &env->ben);
     proxy_env_deinit(&env->proxy);
     free(env);
     return 0;
@@ -169,7 +153,7 @@ static void leave_with_an_answer_under_way(struct env *env)
     ask(env, &first);
     ask(env, &second);
     wait_count(env, &env->nkept, 2);
-    go(env, &env->ann);
+    proxy_client_go(&env->proxy, &env->ann);
     wait_count(env, &env->ndead, 1);
 }
 

@@ -20,22 +20,6 @@ struct env {
     struct proxy_client clients[CLIENTS];
 };
 
-static void come(struct env *env, struct proxy_client *c)
-{
-    struct proxy_answer login;
-
-    proxy_client_come(&env->proxy, c);
-    proxy_client_ask(c, &login, RPC_USER_LOGIN, 10000);
-    proxy_env_wait(&env->proxy, &login.is_there);
-    assert_int_equal(login.status, RPC_STATUS_OK);
-}
-
-static void go(struct env *env, struct proxy_client *c)
-{
-    rpc_link_close(c->link, BT_OK);
-    proxy_env_wait(&env->proxy, &c->is_closed);
-}
-
 static void tell_lost(struct env *env)
 {
     const struct rpc_ctx ctx = { .trace = 1 };
@@ -59,7 +43,7 @@ static int setup(void **state)
 
     proxy_env_init(&env->proxy);
     for (size_t i = 0; i < CLIENTS; i++)
-        come(env, &env->clients[i]);
+        proxy_client_log_in(&env->proxy, &env->clients[i]);
     *state = env;
     return 0;
 }
@@ -70,7 +54,7 @@ static int teardown(void **state)
 
     for (size_t i = 0; i < CLIENTS; i++)
         if (!env->clients[i].is_closed)
-            go(env, &env->clients[i]);
+            proxy_client_go(&env->proxy, &env->clients[i]);
     proxy_env_deinit(&env->proxy);
     free(env);
     return 0;
@@ -139,7 +123,7 @@ static void the_next_to_be_told_may_go(void **state)
         proxy_env_turn(&env->proxy);
     for (size_t i = 2; i < CLIENTS - 1; i++) /* the newest are told first */
         if (env->clients[i].resyncs == 0)
-            go(env, &env->clients[i]);
+            proxy_client_go(&env->proxy, &env->clients[i]);
     while (env->clients[0].resyncs == 0 || env->clients[1].resyncs == 0) {
         assert_true(net_now_ms(env->proxy.base.loop) < limit_ms);
         proxy_env_turn(&env->proxy);
