@@ -330,7 +330,7 @@ void chat_check(struct chat_conv *c, struct chat_op *op);
 /* A signal that need not wait, and that may be sent: answered and pushed, without an op. False: nothing was done. */
 bool chat_signal_at_once(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event);
 
-enum { CHAT_SOLO_MS = 5000, CHAT_FENCED_MS = 5000, CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
+enum { CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
 
 /* ---- chat_sender.c ---------------------------------------------------------------------------------------------------------- */
 

@@ -44,7 +44,7 @@ uint32_t chat_backoff_ms(uint32_t tries)
     return tries < 5 ? 50u << tries : 1000;
 }
 
-enum { FENCED_FIRST = 8, FENCED_MOST = 64 };
+enum { FENCED_FIRST = 8, FENCED_MOST = 64, FENCED_MS = 5000 };
 
 void chat_batch_init(struct chat *chat)
 {
@@ -226,7 +226,7 @@ static void settle(struct chat_batch *b)
         }
         if (has_moved) {
             rpc_refresh(chat->env.rpc); /* who owns it by now? */
-            c->fenced_until_ms = net_now_ms(chat->env.loop) + CHAT_FENCED_MS;
+            c->fenced_until_ms = net_now_ms(chat->env.loop) + FENCED_MS;
             chat_rival_met(c);
             chat_conv_outrun(c);
         }

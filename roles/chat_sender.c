@@ -18,7 +18,7 @@
 #define LOG_MODULE "chat"
 #include "net/log.h"
 
-enum { SECOND_US = 1000000, FORGET_STEP = 2 };
+enum { SECOND_US = 1000000, FORGET_STEP = 2, SOLO_MS = 5000 };
 
 struct chat_sender {
     struct chat_sender *hash_next;
@@ -157,7 +157,7 @@ void chat_set_solo(struct chat *chat, uint64_t sender_id)
     struct chat_sender *s = get(chat, sender_id);
 
     if (s != NULL) /* else: his next repeat meets the fence too */
-        s->solo_until_ms = net_now_ms(chat->env.loop) + CHAT_SOLO_MS;
+        s->solo_until_ms = net_now_ms(chat->env.loop) + SOLO_MS;
 }
 
 /* ---- the limit -------------------------------------------------------------------------------------------------------------------- */

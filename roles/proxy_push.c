@@ -93,15 +93,15 @@ void proxy_news(const char *address, enum rpc_link_news news, void *proxy_arg)
 /* ---- Resync ---------------------------------------------------------------------------------------------------------------------- */
 
 /*
- * A slice of those that are still to be told, from where the last one ended; few clients are told sooner than the setting
- * allows, as they crowd nobody. Whoever connects meanwhile compares positions anyway. Those
- * who had been told when more got lost are told again behind all others: losses that go on keep nobody waiting for ever.
+ * A slice of those that are still to be told, from where the last one ended; few are told sooner than the setting allows, as they crowd
+ * nobody. Whoever connects meanwhile compares positions anyway. Those who had been told when more got lost are told again behind all
+ * others: losses that go on keep nobody waiting for ever.
  */
 static void resync_slice(void *proxy_arg)
 {
     struct proxy *proxy = proxy_arg;
     uint32_t slices = proxy->set.resync_spread_ms / RESYNC_SLICE_MS + 1;
-    uint32_t budget = proxy->nclients / slices + 1 > RESYNC_LEAST ? proxy->nclients / slices + 1 : RESYNC_LEAST;
+    uint32_t share = proxy->nclients / slices + 1, budget = share > RESYNC_LEAST ? share : RESYNC_LEAST;
     struct proxy_client *c = proxy->resync_next != NULL ? proxy->resync_next : proxy->clients, *next;
 
     for (; c != NULL && budget > 0; c = next) {
