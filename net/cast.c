@@ -1,10 +1,11 @@
 /*
  * net/cast.c: the same bytes to many connections, kept once.
  *
- * What is cast in a turn stands in one buffer of the loop's, one cast behind the other. Those who all get the same casts, as the members
- * of a group do, each have one part of it to write; to get one more is to have a longer part. A connection that has anything else to
- * write, now or later in the turn, gets a copy in its own output instead. Each writes its part at the end of the turn, or copies what
- * is left of it, so that the buffer is free for the next turn.
+ * What is cast stands in one buffer of the loop's, one cast behind the other. Those who all get the same casts, as the members of a
+ * group do, each have one part of it to write; to get one more is to have a longer part. A connection that has anything else to write,
+ * now or before it has written its part, gets a copy in its own output instead. When many have a part, some of them write at the end of
+ * a turn and the others after the next: what comes meanwhile leaves with what was there, in one write, and nobody waits for all of
+ * them. The buffer is free again when nobody has a part any more; before it is full, all write at once.
  */
 #include <string.h>
 
@@ -68,8 +69,7 @@ enum bt_err net_conn_cast(struct net_conn *c, struct net_cast *cast)
     c->queued += len;
     if (c->queued > c->limits->out_low_bytes)
         c->is_over_low = true;
-    if (!c->link.next)
-        net_conn_mark(c);
+    net_conn_spread(c);
     return BT_OK;
 }
 
@@ -87,12 +87,17 @@ enum bt_err net_cast_copy(struct net_conn *c)
     struct net_loop *loop = net_loop_of(c);
     enum bt_err err = net_chain_add(loop, &c->out, c->queued, loop->casts + c->cast_at, c->cast_len, NULL, 0);
 
-    if (err == BT_OK)
-        net_cast_drop(c);
-    return err;
+    if (err != BT_OK)
+        return err;
+    net_cast_drop(c);
+    if (c->is_spread) { /* whoever has something of his own to write does not wait */
+        c->is_spread = false;
+        net_link_remove(&c->link);
+        net_conn_mark(c);
+    }
+    return BT_OK;
 }
 
-/* A callback of a flush may have cast: then what it kept stays for another turn. */
 void net_cast_turn(struct net_loop *loop)
 {
     if (loop->cast_users == 0)

@@ -103,10 +103,11 @@ uint8_t *net_conn_reserve(struct net_conn *c, size_t len);
 enum bt_err net_conn_write_last(struct net_conn *c, const void *data, size_t len);
 
 /*
- * The same bytes to many connections. head + body are kept once, for this turn, as long as there is room for it, as soon as there is a
- * connection that has nothing else to write: it then only notes which part of what was kept is for it, and a run of casts that all get
- * is written from there. Where that is not so they are copied, as by net_conn_write2(), whose errors these are. head and body are lent
- * until the last net_conn_cast(), on connections of the same loop, within one call from the loop.
+ * The same bytes to many connections. head + body are kept once, until all have written them, as long as there is room for it, as soon
+ * as there is a connection that has nothing else to write: it then only notes which part of what was kept is for it, and a run of casts
+ * that all get is written from there, in this turn or, if it is for many, one of the next. Where that is not so they are copied, as by
+ * net_conn_write2(), whose errors these are. head and body are lent until the last net_conn_cast(), on connections of the same loop,
+ * within one call from the loop.
  */
 struct net_cast {
     struct net_loop *loop;

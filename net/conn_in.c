@@ -230,6 +230,7 @@ void net_conn_resume(struct net_conn *c)
     if (c->is_closing || c->is_finishing || c->is_dialling || c->must_show)
         return;
     c->must_show = true;
+    c->is_spread = false;
     net_link_remove(&c->link); /* it comes back to the other list when it has shown */
     net_link_add(&loop->to_show, &c->link);
     net_loop_arouse(loop);

@@ -3,6 +3,7 @@
 
 enum {
     BUFS_PER_WRITE = 64,
+    SPREAD_LEAST = 64, SPREAD_PARTS = 8, /* of those who only have a part of casts: how many write in a turn, or which part of them */
     CHUNKS_HELD = 4, /* given to libuv at a time: as many buffers as it takes without allocating */
 };
 
@@ -20,6 +21,18 @@ void net_conn_mark(struct net_conn *c)
     if (net_link_is_empty(&loop->to_flush)) /* else it was aroused already */
         net_loop_arouse(loop);
     net_link_add(&loop->to_flush, &c->link);
+}
+
+void net_conn_spread(struct net_conn *c)
+{
+    struct net_loop *loop = net_loop_of(c);
+
+    if (c->link.next)
+        return;
+    if (net_link_is_empty(&loop->to_spread))
+        net_loop_arouse(loop);
+    net_link_add(&loop->to_spread, &c->link);
+    c->is_spread = true;
 }
 
 static void queued(struct net_conn *c, size_t len)
@@ -259,19 +272,37 @@ static void flush(struct net_conn *c)
         end_output(c);
 }
 
-void net_conn_flush_all(struct net_loop *loop)
+/* The first of a list, at most that many; what a callback adds to it now waits for the next turn. */
+static void flush_list(struct net_loop *loop, struct net_link *list, uint32_t most)
 {
-    if (net_link_is_empty(&loop->to_flush))
+    if (net_link_is_empty(list))
         return;
-    loop->flushing = loop->to_flush;
+    loop->flushing = *list;
     loop->flushing.next->prev = loop->flushing.prev->next = &loop->flushing;
-    net_link_init(&loop->to_flush); /* what a callback marks now waits for the next turn */
-    while (!net_link_is_empty(&loop->flushing)) {
+    net_link_init(list);
+    for (; most > 0 && !net_link_is_empty(&loop->flushing); most--) {
         struct net_conn *c = container_of(loop->flushing.next, struct net_conn, link);
 
         __builtin_prefetch(c->link.next);
         net_link_remove(&c->link);
+        c->is_spread = false;
         flush(c);
     }
+    if (net_link_is_empty(&loop->flushing))
+        return;
+    loop->flushing.next->prev = list; /* the others, ahead of what was added */
+    loop->flushing.prev->next = list->next;
+    list->next->prev = loop->flushing.prev;
+    list->next = loop->flushing.next;
+}
+
+void net_conn_flush_all(struct net_loop *loop)
+{
+    uint32_t share = loop->cast_users / SPREAD_PARTS;
+
+    flush_list(loop, &loop->to_flush, UINT32_MAX);
+    if (loop->casts_len > NET_CAST_ROOM / 2)
+        share = UINT32_MAX;
+    flush_list(loop, &loop->to_spread, share > SPREAD_LEAST ? share : SPREAD_LEAST);
     net_cast_turn(loop);
 }

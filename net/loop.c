@@ -106,7 +106,7 @@ static void on_prepare(uv_prepare_t *handle)
     }
     net_conn_flush_all(loop);
     loop->reader = NULL;
-    if (!has_tasks(loop) && net_link_is_empty(&loop->to_flush))
+    if (!has_tasks(loop) && net_link_is_empty(&loop->to_flush) && net_link_is_empty(&loop->to_spread))
         uv_idle_stop(&loop->idle);
 }
 
@@ -127,6 +127,7 @@ enum bt_err net_loop_new(struct net_loop **out)
     task_list_init(&loop->batch);
     net_link_init(&loop->to_show);
     net_link_init(&loop->to_flush);
+    net_link_init(&loop->to_spread);
     net_link_init(&loop->flushing);
     net_wheel_init(loop);
     uv_timer_init(&loop->uv, &loop->turn_timer);

@@ -77,12 +77,13 @@ struct net_loop {
     struct net_task batch;       /* list head: being run */
     struct net_link to_show;     /* connections whose kept input is to be shown again */
     struct net_link to_flush;    /* connections that have something to write, finish or report */
-    struct net_link flushing;    /* those of them being looked at */
+    struct net_link to_spread;   /* connections that have nothing but their part of casts to write: some of them each turn */
+    struct net_link flushing;    /* those being looked at */
     struct net_chunk *small_pool, *large_pool;
     uint32_t small_pooled, large_pooled;
     uint32_t next_conn_id;
     uint8_t *casts;              /* NET_CAST_ROOM bytes; NULL: nothing was cast yet */
-    uint32_t casts_len;          /* kept in this turn */
+    uint32_t casts_len;          /* kept since nobody had a part of it */
     uint32_t cast_users;         /* connections that have a part of it to write */
     uint32_t works_open;
     uint64_t writes;             /* system calls that wrote output */
@@ -129,6 +130,7 @@ struct net_conn {
     bool is_over_low : 1;        /* ops->drained is owed */
     bool is_writing : 1;         /* libuv holds output */
     bool is_casting : 1;
+    bool is_spread : 1;          /* on to_spread */
     bool is_finishing : 1;
     bool is_farewell_sent : 1;   /* the layers' finish was called */
     bool is_shutting : 1;        /* uv_shutdown() was called: all output has reached the kernel */
@@ -140,7 +142,7 @@ struct net_conn {
     struct net_stack *stack;     /* NULL: no layers */
     const struct net_conn_limits *limits;
     struct net_chain out;        /* bytes for the wire */
-    struct net_link link;        /* on loop->to_show, to_flush or flushing */
+    struct net_link link;        /* on loop->to_show, to_flush, to_spread or flushing */
     uint64_t room[];             /* net_listener_reserve() */
 };
 _Static_assert(offsetof(struct net_conn, room) == sizeof(struct net_conn) && sizeof(struct net_conn) <= 368, "an idle connection must stay small");
@@ -214,6 +216,7 @@ void net_conn_show_all(struct net_loop *loop);                                  
 void net_conn_mark(struct net_conn *c);                                             /* have it flushed in this turn's prepare phase */
 enum bt_err net_conn_wire(struct net_conn *c, const void *data, size_t len);        /* bytes out of the bottom layer */
 enum bt_err net_conn_write_check(const struct net_conn *c);                         /* BT_OK: it takes output */
+void net_conn_spread(struct net_conn *c);                                           /* it has a part of casts to write, in this turn or one of the next */
 void net_conn_flush_all(struct net_loop *loop);
 
 /* cast.c: bytes that are kept once for many connections */
