@@ -122,7 +122,8 @@ struct chat_conv {
     uint64_t rights_ms;                /* net_now_ms() when a 1:1's rights were read; 0: never */
     uint64_t db_generation;            /* of the store's connection when the tail was read */
     uint64_t known_ms;                 /* net_now_ms() when head_seq was surely the last */
-    uint64_t owned_ms;                 /* net_now_ms() when the ring last said that it is this node's */
+    uint64_t owned_ms;                 /* net_now_ms() when the ring last said that it is this node's, or what
+                                        * others may have written had just been read */
     uint64_t head_seq;                 /* of the last message that stands */
     int64_t head_ms;
     uint64_t fenced_until_ms;          /* until then it goes with others that met the fence lately */

@@ -318,6 +318,7 @@ static void load_failed(struct chat_conv *c, enum bt_err err)
 static void load_end(struct chat_conv *c)
 {
     c->state = CONV_READY;
+    c->owned_ms = net_now_ms(c->chat->env.loop); /* however long the read took: what waits for it goes on */
     if (c->rights_print != 0 && c->lo == 0 && print_rights(c) != c->rights_print)
         log_info("conv %llu/0: its rights have changed unheard, through another node, found at seq %llu", (unsigned long long)c->hi,
                  (unsigned long long)c->head_seq);
