@@ -321,6 +321,7 @@ void chat_conv_remember(struct chat_conv *c, const struct chat_recent *r);
 
 registry_changed_cb chat_owner_view;                       /* arg: struct chat */
 bool chat_owner_may_differ(struct chat_conv *c);           /* another node may have written since something was last heard of it */
+void chat_owner_saw(struct chat_conv *c);                  /* the store's answer says that its log ends where it is known to */
 void chat_owner_stop(struct chat *chat);
 
 /* ---- chat_check.c ----------------------------------------------------------------------------------------------------------- */

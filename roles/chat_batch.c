@@ -159,7 +159,7 @@ void chat_committed(struct chat_conv *c, struct chat_op *op)
     const struct store_message *m = &op->row;
 
     op->is_done = true;
-    c->known_ms = net_now_ms(c->chat->env.loop);
+    chat_owner_saw(c);
     if (m->seq > c->head_seq) {
         c->head_seq = m->seq;
         c->head_ms = m->sent_ms;

@@ -19,7 +19,7 @@ static void verify_done(enum bt_err err, const struct db_rows *rows, void *arg)
     } else {
         chat_ops_unshift(&c->waiting, op);
         if (head == c->head_seq)
-            c->known_ms = net_now_ms(c->chat->env.loop);
+            chat_owner_saw(c);
         else
             chat_conv_forget(c); /* ready ops go back before it: they came before it */
     }

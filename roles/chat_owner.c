@@ -72,13 +72,28 @@ void chat_owner_view(const struct registry_node *nodes, size_t n, void *chat_arg
     }
 }
 
+/* What comes first after a standstill is looked at before the timer. */
+static void look_at_pulse(struct chat *chat, uint64_t now_ms)
+{
+    if (net_timer_is_running(&chat->pulse_timer) && now_ms >= chat->pulse_ms + AWAY_MS)
+        pulse(chat);
+}
+
+void chat_owner_saw(struct chat_conv *c)
+{
+    uint64_t now_ms = net_now_ms(c->chat->env.loop);
+
+    look_at_pulse(c->chat, now_ms);
+    if (c->chat->away_ms < now_ms) /* else the answer has lain here meanwhile */
+        c->known_ms = now_ms;
+}
+
 bool chat_owner_may_differ(struct chat_conv *c)
 {
     struct chat *chat = c->chat;
     uint64_t now_ms = net_now_ms(chat->env.loop);
 
-    if (net_timer_is_running(&chat->pulse_timer) && now_ms >= chat->pulse_ms + AWAY_MS)
-        pulse(chat); /* what came meanwhile is looked at before the timer */
+    look_at_pulse(chat, now_ms);
     if (c->known_ms < chat->away_ms)
         return true;
     if (now_ms < c->known_ms + CHAT_FRESH_MS || now_ms < c->owned_ms + CHAT_FRESH_MS)

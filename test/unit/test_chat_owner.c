@@ -16,7 +16,9 @@
 #include "rpc/status.h"
 #include "test/unit/chat_aid.h"
 
-enum { HEAD = 4 };
+enum { GROUP = 77, HEAD = 4 };
+
+static const SignalRequest typing = { .type = { (const uint8_t *)"typing", 6 } };
 
 static void wait_status(struct chat_aid *c, const struct chat_answer *a, uint8_t status)
 {
@@ -85,11 +87,59 @@ static void a_message_is_written_though_each_read_of_its_log_takes_long(void **s
     assert_int_equal(fake_db_count(c->db, TAIL), 1);
 }
 
+/* ---- a standstill -------------------------------------------------------------------------------------------------------- */
+
+struct next {
+    struct chat_aid *c;
+    struct chat_answer *answer;
+};
+
+static void sent_done(const struct rpc_reply *reply, void *arg)
+{
+    struct next *next = arg;
+
+    assert_int_equal(reply->err, BT_OK);
+    next->answer = chat_aid_ask(next->c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &typing, 5000, NULL);
+}
+
+/* The process stood still after the write was done; meanwhile another node took over. */
+static void the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now(void **state)
+{
+    const SendRequest req = { .client_msg_id = 100, .body = rpc_str("hello") };
+    const struct rpc_ctx ctx = { .caller = ANN, .target = GROUP | RPC_TARGET_GROUP, .session = 11, .timeout_ms = 9000 };
+    const struct db_val tail[] = { I(GROUP), I(0), I(BEN), I(900), I(HEAD), I(7), I(1000) };
+    const struct db_val later[] = { I(GROUP), I(0), I(BEN), I(901), I(HEAD + 2), I(7), I(1000) };
+    const struct db_val both[] = { I(ANN), I(1), I(0), I(0), I(1), I(0), I(BEN), I(3), I(0), I(0), I(1), I(0) };
+    const struct db_val group[] = { I(0), I(0), { .type = DB_BYTES, .len = 1, .p = "g" }, { .type = DB_BYTES, .len = 1, .p = "g" } };
+    struct chat_aid *c = *state;
+    struct chat *chat = c->chat;
+    struct next next = { .c = c };
+
+    fake_db_rows(c->db, TAIL, 1, 1, 7, tail);
+    fake_db_rows(c->db, TAIL, FAKE_ALWAYS, 1, 7, later);
+    fake_db_rows(c->db, MEMBERS, 1, 2, 6, both);
+    fake_db_rows(c->db, MEMBERS, FAKE_ALWAYS, 1, 6, both + 6); /* Ann was removed */
+    fake_db_rows(c->db, "SELECT join_mode", FAKE_ALWAYS, 1, 4, group);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    see(c, 2);
+    wait_status(c, chat_aid_ask(c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &typing, 5000, NULL), RPC_STATUS_OK);
+    fake_db_hold(c->db, true);
+    rpc_send_msg(c->rpc, RPC_CHAT_SEND, &ctx, &req, sent_done, &next);
+    chat_aid_wait_asked(c, INSERT, 1);
+    chat->pulse_ms -= 2000;
+    chat_conv_find(chat, GROUP, 0)->known_ms -= 2000;
+    fake_db_hold(c->db, false);
+    while (next.answer == NULL)
+        net_loop_turn(c->loop, 10);
+    wait_status(c, next.answer, RPC_STATUS_PERMISSION_DENIED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, chat_aid_setup, chat_aid_teardown)
         T(a_message_is_written_though_each_read_of_its_log_takes_long),
+        T(the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
