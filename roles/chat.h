@@ -110,6 +110,7 @@ struct chat_conv {
     enum chat_conv_state state;
     bool is_in_line;
     uint32_t quota;                    /* so many of its ready ops go into the batch that is being made */
+    bool is_others;                    /* another node's by the ring, when that was last looked at */
     bool is_stale;                     /* what is known may be wrong: read anew once nothing is being written */
     bool is_outrun;                    /* another node may have written here: the log's
                                         * end is read anew, and what has changed with it */

@@ -3,8 +3,8 @@
  *
  * The keys of the table keep a wrong guess from doing harm, but each one costs the whole batch it is in a second try. When a node
  * comes or goes, all that moves would be guessed wrong, and come back wrong when it returns; and a node that was stopped for a
- * while comes back to logs that others have written. So conversations that are not this node's by the ring, and all of them after
- * such a stop, read the end of their log before the next write.
+ * while comes back to logs that others have written. So conversations that are not this node's by the ring, or were not until now,
+ * and all of them after such a stop, read the end of their log before the next write.
  */
 #include "roles/chat.h"
 
@@ -64,8 +64,10 @@ void chat_owner_view(const struct registry_node *nodes, size_t n, void *chat_arg
     else if (!net_timer_is_running(&chat->pulse_timer))
         pulse(chat);
     for (struct chat_conv *c = chat->lru_first, *next; c != NULL; c = next) {
+        bool comes_back = c->is_others && net_now_ms(chat->env.loop) >= c->known_ms + CHAT_FRESH_MS;
         next = c->lru_next;
-        if (rpc_owns(chat->env.rpc, c->hi, c->lo))
+        c->is_others = !rpc_owns(chat->env.rpc, c->hi, c->lo);
+        if (!c->is_others && !comes_back)
             continue;
         chat_conv_outrun(c);
         chat_conv_run(c);
@@ -94,14 +96,13 @@ bool chat_owner_may_differ(struct chat_conv *c)
     uint64_t now_ms = net_now_ms(chat->env.loop);
 
     look_at_pulse(chat, now_ms);
-    if (c->known_ms < chat->away_ms)
-        return true;
-    if (now_ms < c->known_ms + CHAT_FRESH_MS || now_ms < c->owned_ms + CHAT_FRESH_MS)
+    bool is_from_before = c->known_ms < chat->away_ms;
+    if (!is_from_before && (now_ms < c->known_ms + CHAT_FRESH_MS || now_ms < c->owned_ms + CHAT_FRESH_MS))
         return false;
-    if (!rpc_owns(chat->env.rpc, c->hi, c->lo))
-        return true;
-    c->owned_ms = now_ms;
-    return false;
+    c->is_others = !rpc_owns(chat->env.rpc, c->hi, c->lo);
+    if (!c->is_others)
+        c->owned_ms = now_ms;
+    return is_from_before || c->is_others;
 }
 
 void chat_owner_stop(struct chat *chat)

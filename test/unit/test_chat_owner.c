@@ -87,6 +87,23 @@ static void a_message_is_written_though_each_read_of_its_log_takes_long(void **s
     assert_int_equal(fake_db_count(c->db, TAIL), 1);
 }
 
+static void what_was_written_here_while_another_owned_it_is_read_when_it_comes_back(void **state)
+{
+    struct chat_aid *c = *state;
+    size_t asked;
+
+    chat_aid_script(c, HEAD, HEAD + 10);
+    fake_db_done(c->db, INSERT, FAKE_ALWAYS, BT_OK, 0, 1);
+    see(c, 2);
+    wait_status(c, chat_aid_send(c, 100, 5000), RPC_STATUS_OK);
+    asked = fake_db_count(c->db, TAIL);
+    let_grow_old(find_conv(c));
+    see(c, 1);
+    wait_status(c, chat_aid_send(c, 101, 5000), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, TAIL), asked + 1);
+    assert_int_equal(chat_aid_inserted(c, 0, 2), HEAD + 11);
+}
+
 /* ---- a standstill -------------------------------------------------------------------------------------------------------- */
 
 struct next {
@@ -139,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, chat_aid_setup, chat_aid_teardown)
         T(a_message_is_written_though_each_read_of_its_log_takes_long),
+        T(what_was_written_here_while_another_owned_it_is_read_when_it_comes_back),
         T(the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now),
     };
 
