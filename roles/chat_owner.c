@@ -96,7 +96,8 @@ bool chat_owner_may_differ(struct chat_conv *c)
     uint64_t now_ms = net_now_ms(chat->env.loop);
 
     look_at_pulse(chat, now_ms);
-    bool is_from_before = c->known_ms < chat->away_ms;
+    /* What was read during a standstill is not read again, or where they come often nothing would ever be written. */
+    bool is_from_before = c->known_ms < chat->away_ms && c->owned_ms < chat->away_ms;
     if (!is_from_before && (now_ms < c->known_ms + CHAT_FRESH_MS || now_ms < c->owned_ms + CHAT_FRESH_MS))
         return false;
     c->is_others = !rpc_owns(chat->env.rpc, c->hi, c->lo);

@@ -64,9 +64,11 @@ static struct chat_conv *find_conv(struct chat_aid *c)
 
 /* ---- what another node owns --------------------------------------------------------------------------------------------- */
 
-static void a_message_is_written_though_each_read_of_its_log_takes_long(void **state)
+typedef void delay_fn(struct chat_aid *c);
+
+/* Ann's message goes out after one read, though there is a delay in each. */
+static void check_delayed(struct chat_aid *c, delay_fn *delay)
 {
-    struct chat_aid *c = *state;
     struct chat_answer *a;
 
     chat_aid_script(c, HEAD, HEAD);
@@ -76,7 +78,7 @@ static void a_message_is_written_though_each_read_of_its_log_takes_long(void **s
     a = chat_aid_send(c, 100, 9000);
     for (size_t i = 1; i <= 3 && fake_db_count(c->db, INSERT) == 0; i++) {
         chat_aid_wait_asked(c, TAIL, i);
-        let_grow_old(find_conv(c));
+        delay(c);
         while (fake_db_count(c->db, TAIL) == i && fake_db_count(c->db, INSERT) == 0) {
             fake_db_release(c->db, 1);
             chat_aid_turn_for(c, 5);
@@ -85,6 +87,27 @@ static void a_message_is_written_though_each_read_of_its_log_takes_long(void **s
     fake_db_hold(c->db, false);
     wait_status(c, a, RPC_STATUS_OK);
     assert_int_equal(fake_db_count(c->db, TAIL), 1);
+}
+
+static void read_slowly(struct chat_aid *c)
+{
+    let_grow_old(find_conv(c));
+}
+
+static void a_message_is_written_though_each_read_of_its_log_takes_long(void **state)
+{
+    check_delayed(*state, read_slowly);
+}
+
+static void stand_still(struct chat_aid *c)
+{
+    let_grow_old(find_conv(c));
+    ((struct chat *)c->chat)->pulse_ms -= 2000;
+}
+
+static void a_message_is_written_though_the_process_stands_still_again_and_again(void **state)
+{
+    check_delayed(*state, stand_still);
 }
 
 static void what_was_written_here_while_another_owned_it_is_read_when_it_comes_back(void **state)
@@ -156,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, chat_aid_setup, chat_aid_teardown)
         T(a_message_is_written_though_each_read_of_its_log_takes_long),
+        T(a_message_is_written_though_the_process_stands_still_again_and_again),
         T(what_was_written_here_while_another_owned_it_is_read_when_it_comes_back),
         T(the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now),
     };
