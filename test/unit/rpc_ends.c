@@ -52,6 +52,12 @@ static void end_drained(struct rpc_link *l, void *arg)
     ((struct end *)arg)->drained++;
 }
 
+static void end_lost(struct rpc_link *l, void *arg)
+{
+    (void)l;
+    ((struct end *)arg)->lost++;
+}
+
 static void end_closed(struct rpc_link *l, enum bt_err why, void *arg)
 {
     struct end *end = arg;
@@ -61,7 +67,9 @@ static void end_closed(struct rpc_link *l, enum bt_err why, void *arg)
     end->why = why;
 }
 
-static const struct rpc_link_ops end_ops = { .request = end_request, .event = end_event, .drained = end_drained, .closed = end_closed };
+static const struct rpc_link_ops end_ops = {
+    .request = end_request, .event = end_event, .drained = end_drained, .closed = end_closed, .push_lost = end_lost,
+};
 
 const struct rpc_link_ops *ends_ops(void)
 {
@@ -117,6 +125,13 @@ void ends_join_raw(struct ends *e, int *fd_out)
     assert_non_null(e->b.link);
 }
 
+void ends_open(struct ends *e, ends_join_fn *join, enum end_answers answers)
+{
+    ends_init(e);
+    e->a.answers = e->b.answers = answers;
+    join(e);
+}
+
 static void end_finish(struct end *end)
 {
     if (end->link)
@@ -146,6 +161,22 @@ void ends_deinit(struct ends *e)
     assert_int_equal(e->a.closed, want_a);
     assert_int_equal(e->b.closed, want_b);
     net_loop_free(e->loop);
+}
+
+int ends_pair_setup(void **state)
+{
+    struct ends *e = calloc(1, sizeof *e);
+
+    *state = e;
+    ends_open(e, ends_join_pair, END_KEEPS);
+    return 0;
+}
+
+int ends_pair_teardown(void **state)
+{
+    ends_deinit(*state);
+    free(*state);
+    return 0;
 }
 
 void ends_until(struct ends *e, const size_t *counter, size_t n)
@@ -187,6 +218,13 @@ void asked_start(struct asked *q, struct rpc_link *l, uint32_t timeout_ms, const
     q->out = (struct rpc_out){ .done = asked_done, .arg = q };
     rpc_link_request(l, &h, (const uint8_t *)text, strlen(text), &q->out);
     assert_int_equal(q->done, 0); /* never inside the call */
+}
+
+void asked_until_kept(struct ends *e, struct asked *q, size_t i)
+{
+    asked_start(q, e->a.link, ENDLESS_MS, "x");
+    ends_until(e, &e->b.kept_count, i + 1);
+    assert_int_equal(rpc_link_open_calls(e->b.link), i + 1);
 }
 
 void kept_answer(struct end *end, size_t i, const char *text)

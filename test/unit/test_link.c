@@ -11,15 +11,12 @@
 #include "rpc/link_internal.h"
 #include "rpc_ends.h"
 
-typedef void join_fn(struct ends *e);
-
-static void check_call_and_event(join_fn *join)
+static void check_call_and_event(ends_join_fn *join)
 {
     struct ends e;
     struct asked q, back;
     const struct rpc_header h = { .method = 0x0701 };
-    ends_init(&e);
-    join(&e);
+    ends_open(&e, join, END_ECHOES);
     asked_start(&q, e.a.link, 1000, "ping");
     asked_start(&back, e.b.link, 1000, "pong");
     assert_int_equal(rpc_link_event(e.a.link, &h, (const uint8_t *)"news", 4), BT_OK);
@@ -41,14 +38,12 @@ static void either_end_calls_and_sends_events(void **state)
     check_call_and_event(ends_join_pair);
 }
 
-static void check_many(join_fn *join)
+static void check_many(ends_join_fn *join)
 {
     enum { N = 1000 };
     struct ends e;
     struct asked *q = calloc(2 * N, sizeof *q);
-    ends_init(&e);
-    e.a.answers = e.b.answers = END_KEEPS;
-    join(&e);
+    ends_open(&e, join, END_KEEPS);
     for (int i = 0; i < N; i++) {
         char text[16];
         snprintf(text, sizeof text, "%d", i);
@@ -86,13 +81,11 @@ static void a_thousand_calls_each_way_find_their_answers(void **state)
     check_many(ends_join_pair);
 }
 
-static void check_deadline(join_fn *join)
+static void check_deadline(ends_join_fn *join)
 {
     struct ends e;
     struct asked q;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    join(&e);
+    ends_open(&e, join, END_KEEPS);
     asked_start(&q, e.a.link, 60, "slow");
     ends_until(&e, &e.b.kept_count, 1);
     uint32_t left = rpc_call_left_ms(e.b.kept[0]);
@@ -123,13 +116,11 @@ static void a_call_past_its_deadline_ends_here_and_is_cancelled_there(void **sta
     check_deadline(ends_join_pair);
 }
 
-static void check_cancel(join_fn *join)
+static void check_cancel(ends_join_fn *join)
 {
     struct ends e;
     struct asked q, other;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    join(&e);
+    ends_open(&e, join, END_KEEPS);
     asked_start(&q, e.a.link, 1000, "never mind");
     asked_start(&other, e.a.link, 1000, "this one stays");
     ends_until(&e, &e.b.kept_count, 2);
@@ -150,13 +141,11 @@ static void a_cancelled_call_is_dead_there_and_silent_here(void **state)
     check_cancel(ends_join_pair);
 }
 
-static void check_close(join_fn *join, bool here)
+static void check_close(ends_join_fn *join, bool here)
 {
     struct ends e;
     struct asked q, incoming;
-    ends_init(&e);
-    e.a.answers = e.b.answers = END_KEEPS;
-    join(&e);
+    ends_open(&e, join, END_KEEPS);
     asked_start(&q, e.a.link, 1000, "x");
     asked_start(&incoming, e.b.link, 1000, "y");
     ends_until(&e, &e.b.kept_count, 1);
@@ -187,12 +176,11 @@ static void closing_tells_every_call_of_both_ends_once(void **state)
     check_close(ends_join_pair, false);
 }
 
-static void check_finish(join_fn *join)
+static void check_finish(ends_join_fn *join)
 {
     struct ends e;
     const struct rpc_header h = { .method = 0x0709 };
-    ends_init(&e);
-    join(&e);
+    ends_open(&e, join, END_ECHOES);
     assert_int_equal(rpc_link_event(e.a.link, &h, (const uint8_t *)"bye", 3), BT_OK);
     rpc_link_finish(e.a.link, 1000);
     assert_true(rpc_link_is_closing(e.a.link));
@@ -216,9 +204,7 @@ static void call_ids_wrap_and_skip_open_ones(void **state)
     struct ends e;
     struct asked old[2], q;
     (void)state;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    ends_join_sockets(&e);
+    ends_open(&e, ends_join_sockets, END_KEEPS);
     asked_start(&old[0], e.a.link, 0, "1");
     asked_start(&old[1], e.a.link, 0, "2");
     assert_int_equal(old[0].out.entry.id, 1);
@@ -241,13 +227,11 @@ static void pass_ms(struct ends *e, uint64_t ms)
         ends_turns(e, 1);
 }
 
-static void check_age_of_what_waited(join_fn *join)
+static void check_age_of_what_waited(ends_join_fn *join)
 {
     struct ends e;
     struct asked q;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    join(&e);
+    ends_open(&e, join, END_KEEPS);
     rpc_link_pause(e.b.link);
     asked_start(&q, e.a.link, 5000, "x");
     pass_ms(&e, 60);
@@ -265,13 +249,11 @@ static void a_deadline_runs_on_while_reading_is_paused(void **state)
     check_age_of_what_waited(ends_join_sockets);
 }
 
-static void check_age_of_what_came_later(join_fn *join)
+static void check_age_of_what_came_later(ends_join_fn *join)
 {
     struct ends e;
     struct asked q;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    join(&e);
+    ends_open(&e, join, END_KEEPS);
     pass_ms(&e, 20);
     rpc_link_pause(e.b.link);
     pass_ms(&e, 100);
@@ -316,17 +298,13 @@ static void a_link_that_only_serves_answers_until_it_ends(void **state)
     ends_deinit(&e);
 }
 
-static void check_cast(bool is_pair)
+static void check_cast(ends_join_fn *join)
 {
     const struct rpc_header h = { .method = 7, .call = 9, .timeout_ms = 5, .trace = 3 };
     const char *text = "to all";
     struct rpc_cast cast;
     struct ends e;
-    ends_init(&e);
-    if (is_pair)
-        ends_join_pair(&e);
-    else
-        ends_join_sockets(&e);
+    ends_open(&e, join, END_ECHOES);
     for (size_t i = 1; i <= 3; i++) {
         rpc_cast_begin(&cast, e.loop, &h, (const uint8_t *)text, (uint32_t)strlen(text));
         assert_int_equal(rpc_link_cast(e.a.link, &cast), BT_OK);
@@ -350,8 +328,8 @@ static void check_cast(bool is_pair)
 static void a_cast_is_an_event_at_every_link(void **state)
 {
     (void)state;
-    check_cast(false);
-    check_cast(true);
+    check_cast(ends_join_sockets);
+    check_cast(ends_join_pair);
 }
 
 static void a_call_that_never_left_is_told_so(void **state)
@@ -359,8 +337,7 @@ static void a_call_that_never_left_is_told_so(void **state)
     struct ends e;
     struct asked q;
     (void)state;
-    ends_init(&e);
-    ends_join_sockets(&e);
+    ends_open(&e, ends_join_sockets, END_ECHOES);
     asked_start(&q, e.a.link, 1000, "x");
     rpc_link_close(e.a.link, BT_OK); /* before the turn's write */
     ends_until_int(&e, &q.done, 1);
@@ -374,8 +351,7 @@ static void failing_to_connect_tells_the_calls(void **state)
     struct ends e;
     struct asked q;
     (void)state;
-    ends_init(&e);
-    ends_join_sockets(&e);
+    ends_open(&e, ends_join_sockets, END_ECHOES);
     rpc_link_close(e.a.link, BT_OK);
     ends_until_int(&e, &e.a.closed, 1);
     ends_until_int(&e, &e.b.closed, 1);

@@ -13,9 +13,7 @@
 #include "rpc/link_internal.h"
 #include "rpc_ends.h"
 
-typedef void join_fn(struct ends *e);
-
-static void check_max_calls(join_fn *join)
+static void check_max_calls(ends_join_fn *join)
 {
     struct ends e;
     struct asked q[3];
@@ -45,7 +43,7 @@ static void one_call_too_many_is_refused_and_the_link_stays(void **state)
     check_max_calls(ends_join_pair);
 }
 
-static void check_full(join_fn *join)
+static void check_full(ends_join_fn *join)
 {
     struct ends e;
     static uint8_t bulk[32 * 1024];
@@ -85,7 +83,7 @@ static void a_full_queue_refuses_and_says_when_there_is_room(void **state)
     check_full(ends_join_pair);
 }
 
-static void check_too_long(join_fn *join)
+static void check_too_long(ends_join_fn *join)
 {
     struct ends e;
     char *text = calloc(1, 3001);
@@ -117,7 +115,7 @@ static void frames_over_the_sending_limit_do_not_leave(void **state)
     check_too_long(ends_join_pair);
 }
 
-static void check_late_in_the_queue(join_fn *join, bool may_arrive)
+static void check_late_in_the_queue(ends_join_fn *join, bool may_arrive)
 {
     struct ends e;
     static uint8_t bulk[32 * 1024];
@@ -203,14 +201,13 @@ static void what_left_has_left_though_an_answer_was_cut_off_for_want_of_memory(v
     assert_int_equal(ncut, 2); /* before the first half, and between them */
 }
 
-static void check_memory(join_fn *join)
+static void check_memory(ends_join_fn *join)
 {
     for (long n = 0; n < 60; n++) {
         struct ends e;
         struct asked q[20];
         int told = 0;
-        ends_init(&e);
-        join(&e);
+        ends_open(&e, join, END_ECHOES);
         bt_mem_fail_after(n);
         for (int i = 0; i < 20; i++)
             asked_start(&q[i], e.a.link, 500, "x");

@@ -25,18 +25,25 @@ static void put(int fd, const void *data, size_t len)
     assert_int_equal(write(fd, data, len), len);
 }
 
+/* b keeps what it is asked; returns the socket that it is joined to. */
+static int open_raw(struct ends *e)
+{
+    int fd;
+    ends_init(e);
+    e->b.answers = END_KEEPS;
+    ends_join_raw(e, &fd);
+    return fd;
+}
+
 static void frames_survive_any_split(void **state)
 {
     uint8_t wire[256];
     struct ends e;
-    int fd;
     (void)state;
     size_t len = request_bytes(wire, 1, "abc");
     len += request_bytes(wire + len, 2, "");
     for (size_t cut = 1; cut < len; cut++) {
-        ends_init(&e);
-        e.b.answers = END_KEEPS;
-        ends_join_raw(&e, &fd);
+        int fd = open_raw(&e);
         put(fd, wire, cut);
         ends_turns(&e, 2);
         put(fd, wire + cut, len - cut);
@@ -51,10 +58,7 @@ static void frames_survive_any_split(void **state)
 static void check_closes(const uint8_t *wire, size_t len)
 {
     struct ends e;
-    int fd;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    ends_join_raw(&e, &fd);
+    int fd = open_raw(&e);
     put(fd, wire, len);
     ends_until_int(&e, &e.b.closed, 1);
     assert_int_equal(e.b.why, BT_EPROTO);
@@ -89,9 +93,7 @@ static void an_id_is_free_again_after_reply_and_cancel(void **state)
     struct ends e;
     int fd;
     (void)state;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    ends_join_raw(&e, &fd);
+    fd = open_raw(&e);
     size_t len = request_bytes(wire, 7, "one");
     put(fd, wire, len);
     ends_until(&e, &e.b.kept_count, 1);
@@ -190,9 +192,7 @@ static void replies_beyond_the_limit_close_the_link(void **state)
     size_t len = 0;
     int fd;
     (void)state;
-    ends_init(&e);
-    e.b.answers = END_KEEPS;
-    ends_join_raw(&e, &fd);
+    fd = open_raw(&e);
     for (uint32_t i = 0; i < CALLS; i++)
         len += request_bytes(wire + len, i + 1, "x");
     put(fd, wire, len);

@@ -13,12 +13,11 @@
 #include "rpc/push.h"
 #include "rpc_ends.h"
 
-typedef void join_fn(struct ends *e);
-
 enum { USERS_MAX = 1000, EVENT_MAX = 5000 };
 
 /* What came of a call. */
 struct got {
+    struct rpc_out out;
     int done;
     uint8_t flags, status;
     enum bt_err err;      /* of reading it */
@@ -56,33 +55,30 @@ static void got_done(struct rpc_out *out, const struct rpc_reply *reply)
 }
 
 /* A call of Send that has come to the other end. */
-static struct rpc_call *ask(struct ends *e, struct got *g, struct rpc_out *out)
+static struct rpc_call *ask(struct ends *e, struct got *g)
 {
     memset(g, 0, sizeof *g);
-    *out = (struct rpc_out){ .done = got_done, .arg = g };
-    rpc_link_request(e->a.link, &(struct rpc_header){ .method = RPC_CHAT_SEND, .timeout_ms = 20000 }, NULL, 0, out);
+    g->out = (struct rpc_out){ .done = got_done, .arg = g };
+    rpc_link_request(e->a.link, &(struct rpc_header){ .method = RPC_CHAT_SEND, .timeout_ms = 20000 }, NULL, 0, &g->out);
     ends_until(e, &e->b.kept_count, 1);
     e->b.kept_count = 0;
     return e->b.kept[0];
 }
 
-static void start(struct ends *e, join_fn *join)
+static void start(struct ends *e, ends_join_fn *join)
 {
     for (size_t i = 0; i < USERS_MAX; i++)
         users[i] = 1000 + i;
     for (size_t i = 0; i < EVENT_MAX; i++)
         event[i] = (uint8_t)(i * 7);
-    ends_init(e);
-    e->b.answers = END_KEEPS;
-    join(e);
+    ends_open(e, join, END_KEEPS);
 }
 
-static void check_whole(join_fn *join)
+static void check_whole(ends_join_fn *join)
 {
     static const size_t nusers[] = { 0, 1, 3, USERS_MAX }, lens[] = { 0, 1, 100, EVENT_MAX };
     static struct got g;
     struct ends e;
-    struct rpc_out out;
 
     start(&e, join);
     for (size_t u = 0; u < 4; u++)
@@ -90,7 +86,7 @@ static void check_whole(join_fn *join)
             const SendReply answer = { .seq = u + n, .sent_ms = u == 0 ? 0 : 1700000000000 };
             const PushEvent push = { .users = rpc_bytes(users, nusers[u] * sizeof users[0]), .method = RPC_ON_MESSAGE,
                                      .event = rpc_bytes(event, lens[n]), .except_session = n == 0 ? 0 : UINT64_MAX - 5 };
-            assert_int_equal(rpc_reply_with_push(ask(&e, &g, &out), &answer, &push), BT_OK);
+            assert_int_equal(rpc_reply_with_push(ask(&e, &g), &answer, &push), BT_OK);
             ends_until_int(&e, &g.done, 1);
             assert_int_equal(g.flags, RPC_FLAG_PUSHED);
             assert_int_equal(g.err, BT_OK);
@@ -114,19 +110,18 @@ static void an_answer_and_its_push_arrive_whole(void **state)
     check_whole(ends_join_pair);
 }
 
-static void check_too_long(join_fn *join)
+static void check_too_long(ends_join_fn *join)
 {
     const PushEvent push = { .users = rpc_bytes(users, 8), .method = RPC_ON_MESSAGE, .event = rpc_bytes(event, 100) };
     static struct got g;
     struct ends e;
-    struct rpc_out out;
 
     start(&e, join);
     e.limits_a.max_out_bytes = e.limits_b.max_out_bytes = 2048;
-    struct rpc_call *call = ask(&e, &g, &out);
+    struct rpc_call *call = ask(&e, &g);
     assert_int_equal(rpc_reply_with_push(call, &(SendReply){ .seq = 1 }, &push), BT_OK);
     ends_until_int(&e, &g.done, 1);
-    call = ask(&e, &g, &out);
+    call = ask(&e, &g);
     const PushEvent longer = { .users = rpc_bytes(users, 8), .event = rpc_bytes(event, 3000) };
     assert_int_equal(rpc_reply_with_push(call, &(SendReply){ .seq = 1 }, &longer), BT_OK);
     ends_until_int(&e, &g.done, 1);
@@ -143,15 +138,14 @@ static void a_push_over_the_sending_limit_is_an_error(void **state)
 }
 
 /* Over a pair it would be taken for one that stands in memory, and over a socket show where that was. */
-static void check_passed_on(join_fn *join)
+static void check_passed_on(ends_join_fn *join)
 {
     static const uint8_t bytes[] = { 0, 0, 0, 0, 'p' };
     static struct got g;
     struct ends e;
-    struct rpc_out out;
 
     start(&e, join);
-    rpc_reply_raw(ask(&e, &g, &out), RPC_STATUS_OK, RPC_FLAG_PUSHED, bytes, sizeof bytes);
+    rpc_reply_raw(ask(&e, &g), RPC_STATUS_OK, RPC_FLAG_PUSHED, bytes, sizeof bytes);
     ends_until_int(&e, &g.done, 1);
     assert_int_equal(g.status, RPC_STATUS_INTERNAL);
     assert_int_equal(g.flags, 0);
@@ -196,13 +190,12 @@ static void what_is_in_memory_need_not_be_an_answer_and_a_push(void **state)
     struct rpc_bytes answer;
     PushEvent got = { 0 };
     struct ends e;
-    struct rpc_out out;
     int is_done = 0;
     (void)state;
     start(&e, ends_join_pair);
-    struct rpc_call *call = ask(&e, &g, &out);
-    out.done = take_done;
-    out.arg = &is_done;
+    struct rpc_call *call = ask(&e, &g);
+    g.out.done = take_done;
+    g.out.arg = &is_done;
     assert_int_equal(rpc_reply_with_push(call, &(SendReply){ .seq = 1 }, &push), BT_OK);
     ends_until_int(&e, &is_done, 1);
     assert_int_equal(taken.len, HEAD + SUM);
@@ -235,15 +228,14 @@ static void what_is_in_memory_need_not_be_an_answer_and_a_push(void **state)
     ends_deinit(&e);
 }
 
-static void check_no_memory(join_fn *join)
+static void check_no_memory(ends_join_fn *join)
 {
     const PushEvent push = { .users = rpc_bytes(users, 8), .method = RPC_ON_MESSAGE, .event = rpc_bytes(event, EVENT_MAX) };
     static struct got g;
     struct ends e;
-    struct rpc_out out;
 
     start(&e, join);
-    struct rpc_call *call = ask(&e, &g, &out);
+    struct rpc_call *call = ask(&e, &g);
     bt_mem_fail_after(0);
     assert_int_equal(rpc_reply_with_push(call, &(SendReply){ .seq = 1 }, &push), BT_ENOMEM);
     bt_mem_fail_after(-1);
