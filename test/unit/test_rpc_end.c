@@ -143,10 +143,17 @@ static void open_direct(struct nodes *all)
     all->node[0].answers = NODE_KEEPS;
 }
 
-/* A call that its role has. */
+/* Such a node, and a second call, which has not come to its role yet. */
+static struct rpc_pending *ask_directly(struct nodes *all, struct told *t)
+{
+    open_direct(all);
+    return ask(&all->node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, t);
+}
+
+/* The same, and its role has it. */
 static struct rpc_pending *ask_until_kept(struct nodes *all, struct told *t)
 {
-    struct rpc_pending *p = ask(&all->node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, t);
+    struct rpc_pending *p = ask_directly(all, t);
 
     nodes_until(all, &all->node[0].requests, 2);
     return p;
@@ -166,8 +173,7 @@ static void a_direct_call_that_is_abandoned_before_it_arrives_does_not_arrive(vo
     struct nodes all;
     struct told t;
     (void)state;
-    open_direct(&all);
-    rpc_abandon(ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, &t));
+    rpc_abandon(ask_directly(&all, &t));
     assert_int_equal(t.done, 0); /* not inside the call */
     nodes_until(&all, &t.done, 1);
     assert_int_equal(t.err, BT_EDOWN); /* surely not done */
@@ -180,8 +186,7 @@ static void a_direct_call_that_is_cancelled_before_it_arrives_does_not_arrive(vo
     struct nodes all;
     struct told t;
     (void)state;
-    open_direct(&all);
-    rpc_cancel(ask(&all.node[0], RPC_USER_GET_PROFILE, 1, 2, DIRECT_MS, &t));
+    rpc_cancel(ask_directly(&all, &t));
     check_ended(&all, &t, 0, 1);
 }
 
@@ -190,7 +195,6 @@ static void a_direct_call_that_is_abandoned_and_not_answered_ends_within_two_sec
     struct nodes all;
     struct told t;
     (void)state;
-    open_direct(&all);
     rpc_abandon(ask_until_kept(&all, &t));
     nodes_until(&all, &all.node[0].dead, 1);
     assert_int_equal(t.done, 0);
@@ -205,7 +209,6 @@ static void a_direct_call_that_is_cancelled_dies_where_it_is(void **state)
     struct nodes all;
     struct told t;
     (void)state;
-    open_direct(&all);
     rpc_cancel(ask_until_kept(&all, &t));
     nodes_until(&all, &all.node[0].dead, 1);
     check_ended(&all, &t, 0, 2);
@@ -215,8 +218,6 @@ static void check_direct_answer(enum bt_err err, bool is_cancelled)
 {
     struct nodes all;
     struct told t;
-
-    open_direct(&all);
     struct rpc_pending *p = ask_until_kept(&all, &t);
     node_end_kept(&all.node[0], err); /* on its way */
     if (is_cancelled) {
