@@ -193,25 +193,21 @@ int mariadb_group_teardown(void **state)
 int mariadb_setup(void **state)
 {
     static int nth;
-    struct store_env *env = calloc(1, sizeof *env);
     char url[128];
-    env_init(env);
+    env_setup(state);
+    struct store_env *env = *state;
     snprintf(url, sizeof url, "store.url=mariadb://root@127.0.0.1:%d/bytetalk_%d", mariadb.port, ++nth);
     env_set(env, url);
     env_set(env, "store.queue=100");
     assert_int_equal(env_open(env, STORE_MIGRATE, NULL), BT_OK);
     assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
-    *state = env;
     return 0;
 }
 
 int mariadb_teardown(void **state)
 {
-    struct store_env *env = *state;
     mariadb_server_thaw(&mariadb);
-    env_deinit(env);
-    free(env);
-    return 0;
+    return env_teardown(state);
 }
 
 void mariadb_reopen(struct store_env *env, const char *assignment)

@@ -70,6 +70,21 @@ void env_deinit(struct store_env *env)
     rmdir(env->dir);
 }
 
+int env_setup(void **state)
+{
+    struct store_env *env = calloc(1, sizeof *env);
+    env_init(env);
+    *state = env;
+    return 0;
+}
+
+int env_teardown(void **state)
+{
+    env_deinit(*state);
+    free(*state);
+    return 0;
+}
+
 const char *env_path(const struct store_env *env, const char *name)
 {
     static char paths[2][512];
@@ -85,6 +100,12 @@ void env_wait(struct store_env *env, const bool *flag)
     while (!*flag && net_clock_us() < end)
         net_loop_turn(env->loop, 50);
     assert_true(*flag);
+}
+
+void env_turn_ms(struct store_env *env, uint64_t ms)
+{
+    for (uint64_t start = net_clock_us(); env_ms_since(start) < ms;)
+        net_loop_turn(env->loop, 20);
 }
 
 void env_answer_done(const struct db_done *done, void *arg)

@@ -23,11 +23,18 @@ enum bt_err env_open(struct store_env *env, enum store_mode mode, const struct s
 void env_close(struct store_env *env);  /* the store; it may be opened again */
 void env_deinit(struct store_env *env); /* closes and removes everything */
 
+/* cmocka fixtures: *state is a struct store_env, not opened yet. */
+int env_setup(void **state);
+int env_teardown(void **state);
+
 /* "<dir>/<name>", valid until the next but one call. */
 const char *env_path(const struct store_env *env, const char *name);
 
 /* Turn the loop until *flag; fails the test after ten seconds. */
 void env_wait(struct store_env *env, const bool *flag);
+
+/* Turn the loop for so long. */
+void env_turn_ms(struct store_env *env, uint64_t ms);
 
 /* Milliseconds since net_clock_us() said start_us. */
 uint64_t env_ms_since(uint64_t start_us);

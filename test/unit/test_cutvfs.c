@@ -30,18 +30,8 @@
 
 static int setup(void **state)
 {
-    struct store_env *env = calloc(1, sizeof *env);
-    env_init(env);
-    env_set(env, "store.wal_kib=64");
-    *state = env;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct store_env *env = *state;
-    env_deinit(env);
-    free(env);
+    env_setup(state);
+    env_set(*state, "store.wal_kib=64");
     return 0;
 }
 
@@ -317,12 +307,12 @@ static void a_failed_sync_ends_the_process_before_any_answer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(nothing_acknowledged_is_lost_over_power_cuts, setup, teardown),
-        cmocka_unit_test_setup_teardown(without_durable_a_power_cut_loses_acknowledged_rows, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_full_disk_is_refused_reads_go_on_and_writes_return, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_full_disk_between_checkpoints_loses_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_failed_write_is_no_acknowledgement_and_the_server_goes_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_failed_sync_ends_the_process_before_any_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_acknowledged_is_lost_over_power_cuts, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(without_durable_a_power_cut_loses_acknowledged_rows, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_refused_reads_go_on_and_writes_return, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_between_checkpoints_loses_nothing, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_failed_write_is_no_acknowledgement_and_the_server_goes_on, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_failed_sync_ends_the_process_before_any_answer, setup, env_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,20 +14,10 @@
 
 static int setup(void **state)
 {
-    struct store_env *env = calloc(1, sizeof *env);
-    env_init(env);
-    env_set(env, "store.queue=100");
-    env_set(env, "store.wal_kib=64");
-    assert_int_equal(env_open(env, STORE_SERVE, NULL), BT_OK);
-    *state = env;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct store_env *env = *state;
-    env_deinit(env);
-    free(env);
+    env_setup(state);
+    env_set(*state, "store.queue=100");
+    env_set(*state, "store.wal_kib=64");
+    assert_int_equal(env_open(*state, STORE_SERVE, NULL), BT_OK);
     return 0;
 }
 
@@ -126,12 +116,12 @@ static void the_log_stays_short_under_continuous_writes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        DB_CASES(setup, teardown),
-        cmocka_unit_test_setup_teardown(the_reading_connection_refuses_to_write, setup, teardown),
-        cmocka_unit_test_setup_teardown(grouped_writes_keep_their_own_outcomes, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_query_that_runs_too_long_is_broken_off, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_write_that_waited_too_long_is_not_begun, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_log_stays_short_under_continuous_writes, setup, teardown),
+        DB_CASES(setup, env_teardown),
+        cmocka_unit_test_setup_teardown(the_reading_connection_refuses_to_write, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(grouped_writes_keep_their_own_outcomes, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_query_that_runs_too_long_is_broken_off, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_write_that_waited_too_long_is_not_begun, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(the_log_stays_short_under_continuous_writes, setup, env_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

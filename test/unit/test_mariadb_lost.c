@@ -43,8 +43,7 @@ static void a_list_whose_connection_is_lost_before_its_commit_is_begun_again(voi
     db_list_add(list, DB_CASE_INSERT, db_case_row("a", 1), 2, 1);
     db_list_add(list, "DO SLEEP(0.7)", NULL, 0, DB_ANY);
     db_list_run(env->db, list, env_answer_done, &a);
-    for (uint64_t start = net_clock_us(); env_ms_since(start) < 200;)
-        net_loop_turn(env->loop, 20);
+    env_turn_ms(env, 200);
     kill_connections("AND info LIKE 'DO SLEEP%'");
     env_wait(env, &a.is_done);
     assert_int_equal(a.done.err, BT_OK);
@@ -58,8 +57,7 @@ static void a_write_whose_connection_is_lost_may_stand_or_not(void **state)
     struct env_answer a = { 0 }, b = { 0 };
     db_exec(env->db, "INSERT INTO id_range (name, next_id) SELECT 'a', SLEEP(3)", NULL, 0, DB_ANY, env_answer_done, &a);
     db_query(env->db, "SELECT SLEEP(0.5)", NULL, 0, env_answer_rows, &b);
-    for (uint64_t start = net_clock_us(); env_ms_since(start) < 200;)
-        net_loop_turn(env->loop, 20);
+    env_turn_ms(env, 200);
     kill_connections("AND info LIKE '%SLEEP%'");
     env_wait(env, &a.is_done);
     env_wait(env, &b.is_done);

@@ -35,22 +35,6 @@ static void come(struct schema *next, const char **steps, int n)
     next->version = store_schema.version + n;
 }
 
-static int setup(void **state)
-{
-    struct store_env *env = calloc(1, sizeof *env);
-    env_init(env);
-    *state = env;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct store_env *env = *state;
-    env_deinit(env);
-    free(env);
-    return 0;
-}
-
 static void add_account(struct store_env *env, int64_t id)
 {
     struct db_val v[] = { db_int(id), db_bytes("n", 1), db_bytes("", 0) };
@@ -398,16 +382,22 @@ static struct fake_db *open_fake(struct store_env *env)
     return f;
 }
 
+/* The first lease fails with err; the second, from another number on, is had. */
+static void script_two_leases(struct fake_db *f, int64_t first, enum bt_err err, int64_t second)
+{
+    struct db_val from_first = db_int(first), from_second = db_int(second);
+    fake_db_rows(f, "SELECT next_id", 1, 1, 1, &from_first);
+    fake_db_rows(f, "SELECT next_id", 1, 1, 1, &from_second);
+    fake_db_done(f, "UPDATE id_range", 1, err, 0, 0);
+    fake_db_done(f, "UPDATE id_range", 1, BT_OK, 0, 1);
+}
+
 static void a_lost_lease_race_reads_again(void **state)
 {
     struct store_env *env = *state;
     struct fake_db *f = open_fake(env);
     struct ids ids = { .want = 1 };
-    struct db_val first = db_int(5000), second = db_int(9000);
-    fake_db_rows(f, "SELECT next_id", 1, 1, 1, &first);
-    fake_db_rows(f, "SELECT next_id", 1, 1, 1, &second);
-    fake_db_done(f, "UPDATE id_range", 1, BT_ECONFLICT, 0, 0);
-    fake_db_done(f, "UPDATE id_range", 1, BT_OK, 0, 1);
+    script_two_leases(f, 5000, BT_ECONFLICT, 9000);
     store_next_id(env->store, "entity", id_got, &ids);
     assert_int_equal(ids.n, 0);
     env_wait(env, &ids.is_done);
@@ -423,11 +413,7 @@ static void an_uncertain_lease_is_given_up_and_leased_anew(void **state)
     struct store_env *env = *state;
     struct fake_db *f = open_fake(env);
     struct ids ids = { .want = 1 };
-    struct db_val first = db_int(1), second = db_int(1001);
-    fake_db_rows(f, "SELECT next_id", 1, 1, 1, &first);
-    fake_db_rows(f, "SELECT next_id", 1, 1, 1, &second);
-    fake_db_done(f, "UPDATE id_range", 1, BT_EUNSURE, 0, 0);
-    fake_db_done(f, "UPDATE id_range", 1, BT_OK, 0, 1);
+    script_two_leases(f, 1, BT_EUNSURE, 1001);
     store_next_id(env->store, "entity", id_got, &ids);
     env_wait(env, &ids.is_done);
     assert_int_equal(ids.id[0], 1001);
@@ -516,27 +502,27 @@ int main(void)
     come(&schema_next, steps_to_come, 2);
     come(&schema_broken, steps_broken, 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_first_start_makes_everything, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_second_server_is_told_who_serves, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_lock_dies_with_its_process, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_operator_works_beside_a_server, setup, teardown),
-        cmocka_unit_test_setup_teardown(looking_changes_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_older_schema_is_upgraded_after_a_copy, setup, teardown),
-        cmocka_unit_test_setup_teardown(groups_of_the_first_version_get_their_count_and_owner, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_newer_schema_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_failed_upgrade_leaves_the_old_schema, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_is_no_database_of_ours_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(urls_and_directories_that_cannot_be_are_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_absolute_path_is_taken_as_it_is, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_backup_of_a_busy_database_is_whole, setup, teardown),
-        cmocka_unit_test_setup_teardown(ids_are_unique_over_processes_and_restarts, setup, teardown),
-        cmocka_unit_test_setup_teardown(two_processes_that_lease_at_once_get_different_ranges, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_lost_lease_race_reads_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_uncertain_lease_is_given_up_and_leased_anew, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_failed_lease_is_told_and_tried_again_by_the_next_call, setup, teardown),
-        cmocka_unit_test_setup_teardown(ids_leased_over_an_old_connection_are_given_up, setup, teardown),
-        cmocka_unit_test_setup_teardown(ids_asked_while_closing_are_answered, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_clock_never_goes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_first_start_makes_everything, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_second_server_is_told_who_serves, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(the_lock_dies_with_its_process, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(an_operator_works_beside_a_server, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(looking_changes_nothing, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(an_older_schema_is_upgraded_after_a_copy, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(groups_of_the_first_version_get_their_count_and_owner, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_newer_schema_is_refused, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_failed_upgrade_leaves_the_old_schema, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_database_of_ours_is_refused, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(urls_and_directories_that_cannot_be_are_named, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(an_absolute_path_is_taken_as_it_is, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_backup_of_a_busy_database_is_whole, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(ids_are_unique_over_processes_and_restarts, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(two_processes_that_lease_at_once_get_different_ranges, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_lost_lease_race_reads_again, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(an_uncertain_lease_is_given_up_and_leased_anew, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(a_failed_lease_is_told_and_tried_again_by_the_next_call, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(ids_leased_over_an_old_connection_are_given_up, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(ids_asked_while_closing_are_answered, env_setup, env_teardown),
+        cmocka_unit_test_setup_teardown(the_clock_never_goes_back, env_setup, env_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
