@@ -1,6 +1,7 @@
 /*
  * test/unit/test_db_mariadb.c: the MariaDB backend on a real server: what all backends keep to, statements, locks, the queue and
- * the pool, speed. Lost connections: test_mariadb_lost.c. The choice among hosts and the start: test_mariadb_hosts.c.
+ * the pool, speed. Lost connections: test_mariadb_lost.c. The choice among hosts: test_mariadb_hosts.c. The
+ * schema: test_mariadb_schema.c.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -47,22 +48,27 @@ static void a_query_that_writes_is_refused_and_so_is_a_write_that_reads(void **s
     assert_int_equal(env_int(env, "SELECT 3"), 3);
 }
 
+static struct db_done insert(struct store_env *env, const char *sql, size_t ncols, const struct db_val *vals, size_t nrows)
+{
+    struct env_answer a = { 0 };
+    db_insert(env->db, sql, ncols, vals, nrows, env_answer_done, &a);
+    env_wait(env, &a.is_done);
+    return a.done;
+}
+
 static void a_column_of_numbers_bytes_and_nulls_is_inserted_as_it_is(void **state)
 {
     struct store_env *env = *state;
-    struct env_answer a = { 0 };
+    struct db_done done;
     struct db_val even[] = { db_int(1), db_bytes("x", 1), db_int(-2), db_null(), db_int(3), db_bytes("", 0) };
     struct db_val odd[] = { db_int(4), db_bytes("y", 1), db_int(5), db_int(55) };
     assert_int_equal(env_exec(env, "CREATE TABLE t (a BIGINT NOT NULL PRIMARY KEY, b VARBINARY(10))", NULL, 0, DB_ANY).err, BT_OK);
-    db_insert(env->db, "INSERT INTO t (a, b) VALUES", 2, even, 3, env_answer_done, &a);
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_OK);
-    assert_int_equal(a.done.changed, 3);
-    a.is_done = false;
-    db_insert(env->db, "INSERT INTO t (a, b) VALUES", 2, odd, 2, env_answer_done, &a);
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_OK);
-    assert_int_equal(a.done.changed, 2);
+    done = insert(env, "INSERT INTO t (a, b) VALUES", 2, even, 3);
+    assert_int_equal(done.err, BT_OK);
+    assert_int_equal(done.changed, 3);
+    done = insert(env, "INSERT INTO t (a, b) VALUES", 2, odd, 2);
+    assert_int_equal(done.err, BT_OK);
+    assert_int_equal(done.changed, 2);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t WHERE b IS NULL AND a = -2"), 1);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t WHERE LENGTH(b) = 0 AND a = 3"), 1);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t WHERE b = '55' AND a = 5"), 1);
@@ -72,20 +78,17 @@ static void a_duplicate_in_the_last_of_many_rows_leaves_none(void **state)
 {
     struct store_env *env = *state;
     enum { N = 500 };
-    struct env_answer a = { 0 };
+    struct db_done done;
     static struct db_val vals[N];
     assert_int_equal(env_exec(env, "CREATE TABLE t (a BIGINT NOT NULL PRIMARY KEY)", NULL, 0, DB_ANY).err, BT_OK);
     for (int i = 0; i < N; i++)
         vals[i] = db_int(i < N - 1 ? i : 7);
-    db_insert(env->db, "INSERT INTO t (a) VALUES", 1, vals, N, env_answer_done, &a);
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_EEXIST);
+    done = insert(env, "INSERT INTO t (a) VALUES", 1, vals, N);
+    assert_int_equal(done.err, BT_EEXIST);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t"), 0);
-    a.is_done = false;
-    db_insert(env->db, "INSERT INTO t (a) VALUES", 1, vals, N - 1, env_answer_done, &a);
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_OK);
-    assert_int_equal(a.done.changed, N - 1);
+    done = insert(env, "INSERT INTO t (a) VALUES", 1, vals, N - 1);
+    assert_int_equal(done.err, BT_OK);
+    assert_int_equal(done.changed, N - 1);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t"), N - 1);
 }
 
@@ -110,7 +113,7 @@ static void rows_that_are_too_long_only_together_are_written_all_or_none(void **
     enum { ROWS = 30, LONG = 100 << 10 };
     static uint8_t body[LONG];
     static struct db_val vals[ROWS * 2];
-    struct env_answer a = { 0 };
+    struct db_done done;
     assert_int_equal(env_exec(env, "CREATE TABLE t (a BIGINT NOT NULL PRIMARY KEY, b MEDIUMBLOB)", NULL, 0, DB_ANY).err, BT_OK);
     mariadb_server_sql(&mariadb, "SET GLOBAL max_allowed_packet = 1048576");
     mariadb_reopen(env, "store.connections=1");
@@ -118,16 +121,13 @@ static void rows_that_are_too_long_only_together_are_written_all_or_none(void **
         vals[2 * i] = db_int(i < ROWS - 1 ? i : 3);
         vals[2 * i + 1] = db_bytes(body, LONG);
     }
-    db_insert(env->db, "INSERT INTO t (a, b) VALUES", 2, vals, ROWS, env_answer_done, &a);
-    env_wait(env, &a.is_done);
-    assert_int_equal(a.done.err, BT_EEXIST);
+    done = insert(env, "INSERT INTO t (a, b) VALUES", 2, vals, ROWS);
+    assert_int_equal(done.err, BT_EEXIST);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t"), 0);
-    a.is_done = false;
-    db_insert(env->db, "INSERT INTO t (a, b) VALUES", 2, vals, ROWS - 1, env_answer_done, &a);
-    env_wait(env, &a.is_done);
+    done = insert(env, "INSERT INTO t (a, b) VALUES", 2, vals, ROWS - 1);
     mariadb_server_sql(&mariadb, "SET GLOBAL max_allowed_packet = 16777216");
-    assert_int_equal(a.done.err, BT_OK);
-    assert_int_equal(a.done.changed, ROWS - 1);
+    assert_int_equal(done.err, BT_OK);
+    assert_int_equal(done.changed, ROWS - 1);
     assert_int_equal(env_int(env, "SELECT COUNT(*) FROM t WHERE LENGTH(b) = 102400"), ROWS - 1);
 }
 
@@ -182,8 +182,7 @@ static void a_lock_that_is_not_got_in_time_is_asked_for_again(void **state)
     db_list_add(list, UPDATE_ROW, db_case_row("a", 0), 1, 1);
     db_list_add(list, "DO SLEEP(2.5)", NULL, 0, DB_ANY);
     db_list_run(env->db, list, env_answer_done, &holder);
-    for (uint64_t start = net_clock_us(); env_ms_since(start) < 200;)
-        net_loop_turn(env->loop, 20);
+    env_turn_ms(env, 200);
     uint64_t start = net_clock_us();
     db_exec(env->db, UPDATE_ROW, db_case_row("a", 0), 1, 1, env_answer_done, &waiter);
     env_wait(env, &waiter.is_done);
@@ -208,8 +207,7 @@ static void stop_inside_a_write(const char *url)
     db_list_add(list, "DO SLEEP(0.3)", NULL, 0, DB_ANY);
     db_list_add(list, UPDATE_ROW, db_case_row("b", 0), 1, 1);
     db_list_run(env.db, list, env_answer_done, &a);
-    for (uint64_t start = net_clock_us(); env_ms_since(start) < 200;)
-        net_loop_turn(env.loop, 10);
+    env_turn_ms(&env, 200);
     raise(SIGSTOP);
     _exit(0);
 }
