@@ -166,6 +166,18 @@ void net_chain_drop(struct net_loop *loop, struct net_chain *chain)
         net_chunk_free(loop, chunk);
 }
 
+void net_chain_move(struct net_chain *to, struct net_chain *from)
+{
+    if (!from->first)
+        return;
+    if (to->last)
+        to->last->next = from->first;
+    else
+        to->first = from->first;
+    to->last = from->last;
+    from->first = from->last = NULL;
+}
+
 unsigned net_chain_bufs(const struct net_chain *chain, uv_buf_t *bufs, unsigned max, size_t *bytes_out)
 {
     unsigned n = 0;

@@ -168,6 +168,7 @@ struct net_layer {
     struct net_conn *conn;
     struct net_layer *above, *below; /* NULL: the framer, the socket */
     bool is_server;
+    bool is_done;                    /* set inside in(): it passes all as it is from now on, and is freed after this read */
 };
 /*
  * Takes l (freed through ops->free when the connection goes) and sets all but l->ops. Call it from the accept callback,

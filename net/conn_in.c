@@ -191,10 +191,12 @@ static void read_done(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (c->is_finishing)
         return; /* read only to find the end */
     net_conn_note_read(c);
-    if (c->stack)
+    if (c->stack) {
         err = c->stack->bottom->ops->in(c->stack->bottom, data, (size_t)n);
-    else
+        net_stack_thin(c);
+    } else {
         err = net_conn_input(c, data, (size_t)n);
+    }
     if (err != BT_OK && !c->is_finishing)
         net_conn_fail(c, err);
     net_loop_run_early(net_loop_of(c));

@@ -72,6 +72,32 @@ void net_stack_finish(struct net_conn *c)
             l->ops->finish(l);
 }
 
+static void remove_layer(struct net_stack *stack, struct net_layer *l)
+{
+    *(l->below ? &l->below->above : &stack->bottom) = l->above;
+    *(l->above ? &l->above->below : &stack->top) = l->below;
+    l->ops->free(l);
+}
+
+void net_stack_thin(struct net_conn *c)
+{
+    struct net_stack *stack = c->stack;
+    struct net_layer *above;
+
+    if (c->is_closing)
+        return;
+    for (struct net_layer *l = stack->bottom; l; l = above) {
+        above = l->above;
+        if (l->is_done)
+            remove_layer(stack, l);
+    }
+    if (stack->bottom)
+        return;
+    net_chain_move(&c->out, &stack->plain); /* it would have passed as it is */
+    c->stack = NULL;
+    bt_free(stack);
+}
+
 void net_stack_free(struct net_conn *c)
 {
     struct net_stack *stack = c->stack;

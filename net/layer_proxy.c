@@ -122,7 +122,6 @@ struct layer_proxy {
     struct net_layer base;
     uint8_t *head; /* what came of the header; NULL: nothing yet, or it is done */
     size_t len;
-    bool is_done;
 };
 
 /* Does data begin as the signature does, as far as both go? */
@@ -221,7 +220,7 @@ static enum bt_err collect(struct layer_proxy *p, const uint8_t *data, size_t le
     err = is_header ? take_header(p->base.conn, p->head, p->len, &used) : (used = 0, BT_OK);
     if (err != BT_OK || (is_header && used == 0))
         return err != BT_OK ? err : p->len == V2_MAX ? BT_EPROTO : BT_OK;
-    p->is_done = true;
+    p->base.is_done = true;
     if (p->len > used)
         err = net_layer_up(&p->base, p->head + used, p->len - used);
     bt_free(p->head);
@@ -233,7 +232,7 @@ static enum bt_err proxy_in(struct net_layer *l, const uint8_t *data, size_t len
 {
     struct layer_proxy *p = (struct layer_proxy *)l;
 
-    return p->is_done ? net_layer_up(l, data, len) : collect(p, data, len);
+    return p->base.is_done ? net_layer_up(l, data, len) : collect(p, data, len);
 }
 
 static enum bt_err proxy_out(struct net_layer *l, const uint8_t *data, size_t len)

@@ -201,6 +201,7 @@ enum bt_err net_chain_add(struct net_loop *loop, struct net_chain *chain, size_t
 struct net_chunk *net_chain_pop(struct net_chain *chain);                            /* NULL when empty */
 void net_chain_consume(struct net_loop *loop, struct net_chain *chain, size_t len);  /* the first len bytes are done */
 void net_chain_drop(struct net_loop *loop, struct net_chain *chain);
+void net_chain_move(struct net_chain *to, struct net_chain *from);                  /* to its end; from is empty then */
 unsigned net_chain_bufs(const struct net_chain *chain, uv_buf_t *bufs, unsigned max, size_t *bytes_out);
 
 /* conn.c */
@@ -228,6 +229,7 @@ void net_cast_turn(struct net_loop *loop);     /* all is written: room again */
 enum bt_err net_stack_open(struct net_conn *c);
 enum bt_err net_stack_ended(struct net_conn *c);
 void net_stack_finish(struct net_conn *c);
+void net_stack_thin(struct net_conn *c); /* without the layers that are done; with none left it costs nothing any more */
 void net_stack_free(struct net_conn *c);
 
 /* address.c */

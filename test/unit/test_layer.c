@@ -21,6 +21,7 @@ struct letter_layer {
     char open_letter, finish_letter;
     enum bt_err in_err, out_err, ended_err, open_err;
     unsigned outs; /* calls of out */
+    bool is_brief; /* done after the first bytes */
 };
 
 static struct {
@@ -42,6 +43,7 @@ static enum bt_err letter_in(struct net_layer *l, const uint8_t *data, size_t le
 {
     struct letter_layer *letter = (struct letter_layer *)l;
 
+    l->is_done = letter->is_brief;
     return letter->in_err != BT_OK ? letter->in_err : net_layer_up(l, data, len);
 }
 
@@ -247,6 +249,76 @@ static void a_layer_tells_a_cut_off_end_from_an_orderly_one(void **state)
     assert_int_equal(a->server.why, BT_EPROTO);
 }
 
+static void hook_push_brief(struct aid *a, struct net_conn *c)
+{
+    a->server.c = c;
+    push_letter(c, '(', 0)->is_brief = true;
+    net_conn_start(c, &end_ops, &a->limits, &a->server);
+}
+
+static void a_layer_that_is_done_goes_and_what_was_written_keeps_its_order(void **state)
+{
+    struct aid *a = *state;
+
+    a->accept_hook = hook_push_brief;
+    a->server.echoes = true;
+    aid_connect(a);
+    assert_non_null(a->server.c->stack);
+    end_write(&a->server, "1", 1);
+    end_write(&a->client, "23", 2);
+    wait_until(a, a->client.got_len == 4);
+    assert_null(a->server.c->stack);
+    assert_int_equal(seen.freed, 1);
+    end_write(&a->client, "45", 2);
+    wait_until(a, a->client.got_len == 6);
+    assert_memory_equal(a->client.got, "(12345", 6);
+    assert_int_equal(net_conn_queued(a->server.c), 0);
+}
+
+static void what_waited_for_a_layer_that_is_done_leaves_behind_what_passed_it(void **state)
+{
+    struct aid *a = *state;
+    struct net_layer *l;
+
+    a->accept_hook = hook_push;
+    aid_connect(a);
+    l = &server_layer->base;
+    end_write(&a->server, "cd", 2);
+    assert_int_equal(net_layer_down(l, (const uint8_t *)"ab", 2), BT_OK);
+    l->is_done = true;
+    net_stack_thin(a->server.c);
+    assert_null(a->server.c->stack);
+    end_write(&a->server, "ef", 2);
+    wait_until(a, a->client.got_len == 6);
+    assert_memory_equal(a->client.got, "abcdef", 6);
+}
+
+static void hook_push_brief_among_others(struct aid *a, struct net_conn *c)
+{
+    a->server.c = c;
+    push_letter(c, '1', '9');
+    push_letter(c, '2', '8')->is_brief = true;
+    push_letter(c, '3', '7');
+    net_conn_start(c, &end_ops, &a->limits, &a->server);
+}
+
+static void layers_around_one_that_is_done_stay(void **state)
+{
+    struct aid *a = *state;
+
+    a->accept_hook = hook_push_brief_among_others;
+    a->server.echoes = true;
+    aid_connect(a);
+    end_write(&a->client, "ab", 2);
+    wait_until(a, a->client.got_len == 5);
+    assert_int_equal(seen.freed, 1);
+    net_conn_finish(a->server.c, 5000);
+    wait_until(a, a->server.closed);
+    assert_int_equal(seen.freed, 3);
+    assert_int_equal(a->client.got_len, 7);
+    assert_memory_equal(a->client.got, "123ab79", 7);
+}
+
 static void hook_push_refusing(struct aid *a, struct net_conn *c)
 {
     a->server.c = c;
@@ -303,6 +375,9 @@ int main(void)
         TEST(a_layers_objection_closes_with_it),
         TEST(a_layer_that_cannot_write_closes),
         TEST(a_layer_tells_a_cut_off_end_from_an_orderly_one),
+        TEST(a_layer_that_is_done_goes_and_what_was_written_keeps_its_order),
+        TEST(what_waited_for_a_layer_that_is_done_leaves_behind_what_passed_it),
+        TEST(layers_around_one_that_is_done_stay),
         TEST(a_layer_that_cannot_open_closes),
         TEST(without_memory_a_pushed_layer_is_freed_and_the_connection_closed),
     };
