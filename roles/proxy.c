@@ -84,14 +84,14 @@ static void sweep(void *arg)
     struct proxy_client *c, *next;
 
     for (c = proxy->clients; c != NULL; c = next) {
-        uint64_t quiet_ms = now_ms - net_conn_last_read_ms(rpc_link_conn(c->link));
+        uint64_t quiet_ms = now_ms - net_conn_last_read_ms(proxy_client_conn(c));
         bool is_mute = c->state == CLIENT_NEW && now_ms - c->since_s * UINT64_C(1000) >= proxy->set.hello_timeout_ms + UINT64_C(1000);
         next = c->next;
-        if ((is_mute || quiet_ms >= proxy->set.idle_timeout_ms) && c->state != CLIENT_LEAVING && rpc_link_open_calls(c->link) == 0) {
-            log_debug("client %u: nothing came for %llu ms, closing", net_conn_id(rpc_link_conn(c->link)), (unsigned long long)quiet_ms);
+        if ((is_mute || quiet_ms >= proxy->set.idle_timeout_ms) && c->state != CLIENT_LEAVING && rpc_link_open_calls(proxy_client_link(c)) == 0) {
+            log_debug("client %u: nothing came for %llu ms, closing", net_conn_id(proxy_client_conn(c)), (unsigned long long)quiet_ms);
             proxy_unbind(c);
             c->state = CLIENT_LEAVING;
-            rpc_link_close(c->link, BT_ETIMEOUT);
+            rpc_link_close(proxy_client_link(c), BT_ETIMEOUT);
         }
     }
     net_timer_start(proxy->env.loop, &proxy->sweep_timer, SWEEP_EVERY_MS, sweep, proxy);
@@ -212,7 +212,7 @@ static void finish_all(struct proxy *proxy)
 {
     for (struct proxy_client *c = proxy->clients; c != NULL; c = c->next) {
         c->state = CLIENT_LEAVING;
-        rpc_link_finish(c->link, LINGER_MS);
+        rpc_link_finish(proxy_client_link(c), LINGER_MS);
     }
 }
 
@@ -225,7 +225,7 @@ static bool is_quiet(const struct proxy *proxy)
     if (now_ms >= proxy->drain_until_ms || proxy_others(proxy, &other, 1, false) == 0)
         return true; /* nowhere to go: they wait for us to come back */
     for (const struct proxy_client *c = proxy->clients; c != NULL; c = c->next)
-        if (c->state == CLIENT_BOUND && now_ms - net_conn_last_read_ms(rpc_link_conn(c->link)) < DRAIN_QUIET_MS)
+        if (c->state == CLIENT_BOUND && now_ms - net_conn_last_read_ms(proxy_client_conn(c)) < DRAIN_QUIET_MS)
             return false;
     return true;
 }
@@ -305,7 +305,7 @@ static void proxy_stop(void *self, void (*stopped_cb)(void *arg), void *arg)
         net_listener_close(proxy->listener);
     proxy->listener = NULL;
     for (struct proxy_client *c = proxy->clients; c != NULL; c = c->next)
-        rpc_link_close(c->link, BT_ECLOSING);
+        rpc_link_close(proxy_client_link(c), BT_ECLOSING);
     proxy->idle_cb = proxy_free;
     proxy->idle_arg = proxy;
     proxy_maybe_idle(proxy);

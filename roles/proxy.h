@@ -42,7 +42,6 @@ struct proxy_client {
     uint64_t user_id;                          /* 0: not bound */
     uint64_t session;
     struct proxy_client *of_user;              /* the user's next one */
-    struct rpc_link *link;
     uint8_t state;                             /* enum proxy_client_state */
     uint8_t refusals;                          /* logins refused */
     bool wants_resync;                         /* still to be told to compare positions */
@@ -52,7 +51,18 @@ struct proxy_client {
     struct proxy_client *prev, *next;          /* proxy->clients */
     struct proxy_binding *binding;             /* CLIENT_BINDING: its login or logout */
 };
-_Static_assert(sizeof(struct proxy_client) <= 72, "each connection has one: it must stay small");
+_Static_assert(sizeof(struct proxy_client) <= 64, "each connection has one: it must stay small");
+
+/* They are one piece of memory: the link stands before the client. */
+static inline struct rpc_link *proxy_client_link(const struct proxy_client *client)
+{
+    return (struct rpc_link *)(void *)((char *)client - RPC_LINK_SERVE_SIZE);
+}
+
+static inline struct net_conn *proxy_client_conn(const struct proxy_client *client)
+{
+    return rpc_link_conn(proxy_client_link(client));
+}
 
 enum { PROXY_CHANGES = 1024 }; /* comings and goings that are remembered, a power of two */
 

@@ -86,7 +86,7 @@ static void drop_older(struct proxy_client *newer)
         if (c->session == newer->session) {
             proxy_user_remove(c);
             c->state = CLIENT_LEAVING;
-            rpc_link_finish(c->link, 0);
+            rpc_link_finish(proxy_client_link(c), 0);
             return;
         }
 }
@@ -127,7 +127,7 @@ static void binding_over(struct proxy_binding *b, enum proxy_client_state state)
     client->binding = NULL;
     if (client->state == CLIENT_BINDING)
         client->state = (uint8_t)state;
-    rpc_link_resume(client->link);
+    rpc_link_resume(proxy_client_link(client));
 }
 
 static void binding_dead(void *arg)
@@ -158,7 +158,7 @@ static void login_answer(struct proxy_binding *b)
         if (!first->is_told)
             tell_presence(b->proxy, b->user_id, true);
         first->is_told = true;
-        rpc_link_set_limits(client->link, &b->proxy->limits);
+        rpc_link_set_limits(proxy_client_link(client), &b->proxy->limits);
     } else {
         rpc_fail(b->call, BT_ENOAUTH, "the session has ended");
     }
@@ -303,7 +303,7 @@ void proxy_bind(struct proxy_client *client, struct rpc_call *call, const struct
     b->call = call;
     client->binding = b;
     client->state = CLIENT_BINDING;
-    rpc_link_pause(client->link);
+    rpc_link_pause(proxy_client_link(client));
     rpc_call_on_dead(call, binding_dead, b);
     b->pending = rpc_send(proxy->env.rpc, frame->h.method, &ctx, frame->payload, frame->len, binding_done, b);
 }

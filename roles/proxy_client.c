@@ -25,9 +25,9 @@ static void client_request(struct rpc_link *l, struct rpc_call *call, const stru
     if (client->state == CLIENT_LEAVING) {
         rpc_fail(call, BT_EDOWN, "this connection is closing");
     } else if (client->state == CLIENT_NEW && method != RPC_PROXY_HELLO) {
-        log_debug("client %u: %s before Hello", net_conn_id(rpc_link_conn(client->link)), info != NULL ? info->name : "unknown method");
+        log_debug("client %u: %s before Hello", net_conn_id(proxy_client_conn(client)), info != NULL ? info->name : "unknown method");
         rpc_fail(call, BT_EPROTO, NULL);
-        rpc_link_close(client->link, BT_EPROTO);
+        rpc_link_close(proxy_client_link(client), BT_EPROTO);
     } else if (info == NULL || info->is_event || info->access == RPC_ACCESS_NODE) {
         rpc_fail(call, BT_ENOMETHOD, NULL);
     } else if (info->access == RPC_ACCESS_SESSION && client->state != CLIENT_BOUND) {
@@ -48,7 +48,7 @@ static void client_event(struct rpc_link *l, const struct rpc_frame *frame, void
     (void)l;
     (void)frame;
     if (client->state == CLIENT_NEW) /* clients send no events; one before Hello is not a client */
-        rpc_link_close(client->link, BT_EPROTO);
+        rpc_link_close(proxy_client_link(client), BT_EPROTO);
 }
 
 static void client_closed(struct rpc_link *l, enum bt_err why, void *arg)
@@ -59,8 +59,8 @@ static void client_closed(struct rpc_link *l, enum bt_err why, void *arg)
 
     (void)l;
     if (log_enabled(LOG_LEVEL_DEBUG)) {
-        net_conn_peer_name(rpc_link_conn(client->link), peer, sizeof peer);
-        log_debug("client %u %s: closed: %s", net_conn_id(rpc_link_conn(client->link)), peer, bt_err_text(why));
+        net_conn_peer_name(proxy_client_conn(client), peer, sizeof peer);
+        log_debug("client %u %s: closed: %s", net_conn_id(proxy_client_conn(client)), peer, bt_err_text(why));
     }
     proxy_unbind(client);
     if (proxy->drain_next == client)
@@ -115,7 +115,7 @@ void proxy_client_accept(struct net_conn *c, void *proxy_arg)
     }
     client->proxy = proxy;
     client->since_s = (uint32_t)(net_now_ms(proxy->env.loop) / 1000);
-    client->link = rpc_link_serve(c, &client_ops, &proxy->guest_limits, client);
+    rpc_link_serve(c, &client_ops, &proxy->guest_limits, client);
     client->next = proxy->clients;
     if (client->next != NULL)
         client->next->prev = client;
@@ -132,16 +132,16 @@ void proxy_client_end(struct proxy_client *client, SessionEnd why)
     client->state = CLIENT_LEAVING;
     proxy_bind_ended(client); /* nothing is taken from here once the link finishes, not even answers */
     proxy_event(client, RPC_ON_SESSION_ENDED, SessionEndedEvent_fields, &event);
-    rpc_link_finish(client->link, LINGER_MS);
+    rpc_link_finish(proxy_client_link(client), LINGER_MS);
 }
 
 void proxy_client_refused(struct proxy_client *client)
 {
     if (++client->refusals < client->proxy->set.login_tries)
         return;
-    log_info("client %u: %u passwords refused, closing", net_conn_id(rpc_link_conn(client->link)), (unsigned)client->refusals);
+    log_info("client %u: %u passwords refused, closing", net_conn_id(proxy_client_conn(client)), (unsigned)client->refusals);
     client->state = CLIENT_LEAVING;
-    rpc_link_finish(client->link, LINGER_MS);
+    rpc_link_finish(proxy_client_link(client), LINGER_MS);
 }
 
 /* ---- served here ------------------------------------------------------------------------------------------------------------------ */
@@ -169,12 +169,12 @@ void proxy_hello(struct rpc_call *call, const void *msg, void *self)
     if (req->version < PROTOCOL_VERSION) {
         rpc_fail(call, BT_ESTATE, "this server speaks protocol version %d", PROTOCOL_VERSION);
         client->state = CLIENT_LEAVING;
-        rpc_link_finish(client->link, LINGER_MS);
+        rpc_link_finish(proxy_client_link(client), LINGER_MS);
         return;
     }
     if (client->state == CLIENT_NEW)
         client->state = CLIENT_GREETED;
-    log_debug("client %u: says hello as %.*s", net_conn_id(rpc_link_conn(client->link)), (int)(req->client.len < 64 ? req->client.len : 64),
+    log_debug("client %u: says hello as %.*s", net_conn_id(proxy_client_conn(client)), (int)(req->client.len < 64 ? req->client.len : 64),
               req->client.len > 0 ? (const char *)req->client.data : "");
     rpc_reply(call, &reply);
 }

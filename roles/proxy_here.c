@@ -76,7 +76,7 @@ void proxy_sessions_here(struct rpc_call *call, const void *msg, void *self)
     }
     for (const struct proxy_client *c = proxy_user_find(proxy, req->user_id); c != NULL && reply.sessions_count < SESSIONS_MAX; c = c->of_user) {
         pb_size_t i = reply.sessions_count++;
-        net_conn_peer_name(rpc_link_conn(c->link), peers[i], sizeof peers[i]);
+        net_conn_peer_name(proxy_client_conn(c), peers[i], sizeof peers[i]);
         reply.sessions[i] = (SessionHere){ .session_id = c->session, .since_ms = proxy->clock_ms + (int64_t)c->since_s * 1000, .from = rpc_str(peers[i]) };
     }
     rpc_reply(call, &reply);

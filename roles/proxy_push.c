@@ -17,11 +17,11 @@ static void event_written(struct proxy_client *client, enum bt_err err)
 {
     if (err == BT_OK || err == BT_ECLOSING)
         return;
-    log_info("client %u: %s, closing; it finds what it missed by its positions", net_conn_id(rpc_link_conn(client->link)),
+    log_info("client %u: %s, closing; it finds what it missed by its positions", net_conn_id(proxy_client_conn(client)),
              err == BT_EBUSY ? "reads too slowly" : bt_err_text(err));
     proxy_unbind(client);
     client->state = CLIENT_LEAVING;
-    rpc_link_close(client->link, err);
+    rpc_link_close(proxy_client_link(client), err);
 }
 
 void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_t *fields, const void *msg)
@@ -35,7 +35,7 @@ void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_
     if (size > sizeof small && (buf = bt_malloc(size)) == NULL)
         return;
     size = rpc_encode(fields, msg, buf, size > sizeof small ? size : sizeof small);
-    event_written(client, rpc_link_event(client->link, &(struct rpc_header){ .method = method }, buf, size));
+    event_written(client, rpc_link_event(proxy_client_link(client), &(struct rpc_header){ .method = method }, buf, size));
     if (buf != small)
         bt_free(buf);
 }
@@ -48,7 +48,7 @@ static void push_user(struct proxy *proxy, uint64_t user_id, uint64_t except_ses
     for (c = proxy_user_find(proxy, user_id); c != NULL; c = next) {
         next = c->of_user; /* a slow reader is unbound */
         if (c->state == CLIENT_BOUND && (except_session == 0 || c->session != except_session))
-            event_written(c, rpc_link_cast(c->link, cast));
+            event_written(c, rpc_link_cast(proxy_client_link(c), cast));
     }
 }
 

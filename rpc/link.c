@@ -27,14 +27,11 @@ static void link_init(struct rpc_link *l, struct net_loop *loop, const struct rp
 
 struct rpc_link *rpc_link_new(struct net_loop *loop, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg)
 {
-    struct whole {
-        struct rpc_link link;
-        struct rpc_link_out out;
-    } *whole = bt_calloc(1, sizeof *whole);
+    struct rpc_link_whole *whole = bt_calloc(1, sizeof *whole);
 
     if (!whole)
         return NULL;
-    whole->link.out = &whole->out;
+    whole->link.calls_out = true;
     link_init(&whole->link, loop, ops, limits, arg);
     return &whole->link;
 }
@@ -109,9 +106,11 @@ void rpc_link_drained(struct rpc_link *l)
         l->ops->drained(l, l->arg);
 }
 
-uint64_t rpc_link_sent(const struct rpc_link *l)
+uint64_t rpc_link_sent(struct rpc_link *l)
 {
-    return l->is_closing ? l->out->sent : l->out->written - rpc_link_queued(l);
+    const struct rpc_link_out *out = rpc_link_out_of(l);
+
+    return l->is_closing ? out->sent : out->written - rpc_link_queued(l);
 }
 
 /*
@@ -120,7 +119,7 @@ uint64_t rpc_link_sent(const struct rpc_link *l)
  */
 void rpc_link_gone(struct rpc_link *l, enum bt_err why)
 {
-    struct rpc_link_out *out = l->out;
+    struct rpc_link_out *out = l->calls_out ? rpc_link_out_of(l) : NULL;
 
     if (!l->is_closing) {
         if (out)
@@ -230,8 +229,8 @@ static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, co
         return err;
     for (size_t i = 1; i < n; i++) {
         if (parts[i].len > 0 && (err = net_conn_write_last(l->conn, parts[i].data, parts[i].len)) != BT_OK) {
-            if (l->out)
-                l->out->written += written; /* a part of a frame stands in the queue, and is counted there */
+            if (l->calls_out)
+                rpc_link_out_of(l)->written += written; /* a part of a frame stands in the queue, and is counted there */
             rpc_link_fail(l, err);
             return BT_ECLOSING;
         }
@@ -243,8 +242,8 @@ static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, co
 /* What the upper side must know of a write, or of its refusal. */
 static enum bt_err wrote(struct rpc_link *l, enum bt_err err, size_t len)
 {
-    if (err == BT_OK && l->out)
-        l->out->written += len;
+    if (err == BT_OK && l->calls_out)
+        rpc_link_out_of(l)->written += len;
     else if (err == BT_EBUSY)
         l->was_refused = true;
     return err;
@@ -323,8 +322,8 @@ enum bt_err rpc_link_cast(struct rpc_link *l, struct rpc_cast *cast)
 
 static void begin_close(struct rpc_link *l, enum bt_err why)
 {
-    if (l->out && l->conn)
-        l->out->sent = l->out->written - rpc_link_queued(l);
+    if (l->calls_out && l->conn)
+        rpc_link_out_of(l)->sent = rpc_link_out_of(l)->written - rpc_link_queued(l);
     l->is_closing = true;
     if (l->conn)
         net_conn_fail(l->conn, why);

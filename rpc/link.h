@@ -93,7 +93,7 @@ enum bt_err rpc_link_accept(struct net_conn *c, const struct rpc_link_ops *ops, 
  * The same for a link on which no call is made from here: it answers, and sends events. It stands in the connection's room
  * (net_listener_reserve), the first RPC_LINK_SERVE_SIZE bytes of it; what follows is the caller's. So it needs no memory of its own.
  */
-enum { RPC_LINK_SERVE_SIZE = 80 };
+enum { RPC_LINK_SERVE_SIZE = 72 };
 struct rpc_link *rpc_link_serve(struct net_conn *c, const struct rpc_link_ops *ops, const struct rpc_link_limits *limits, void *arg);
 
 enum bt_err rpc_link_dial(struct net_loop *loop, const char *address, uint32_t timeout_ms, const struct rpc_link_ops *ops,

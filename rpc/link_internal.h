@@ -17,7 +17,7 @@ struct rpc_pair_end;
 
 enum { RPC_PAUSED_ABOVE = 1, RPC_PAUSED_OUTPUT = 2 };
 
-/* What a link has beside, unless it only serves. */
+/* What a link has behind it in the same piece of memory, unless it only serves. */
 struct rpc_link_out {
     struct rpc_table outs;                /* struct rpc_out: made here, not answered yet (over a pair: link_pair.c) */
     struct rpc_out *failed;               /* calls that failed at once, newest first: `task` tells them */
@@ -35,10 +35,10 @@ struct rpc_link {
     const struct rpc_link_ops *ops;
     const struct rpc_link_limits *limits;
     void *arg;
-    struct rpc_link_out *out;             /* NULL: it only serves, and stands in its connection's room */
     struct rpc_table calls;               /* struct rpc_call: came in, not replied yet (over a pair: link_pair.c) */
     uint32_t paused_ms;                   /* net_now_ms() when reading stopped; 0: input is fresh */
     uint8_t paused;                       /* RPC_PAUSED_*: reading stops while any is set */
+    bool calls_out : 1;                   /* false: it only serves, and stands in its connection's room */
     bool is_server : 1;                   /* the accepting end, which stops reading while its output is long */
     bool was_opened : 1;
     bool was_refused : 1;                 /* a BT_EBUSY was given: ops->drained is owed */
@@ -46,6 +46,16 @@ struct rpc_link {
     bool is_closed_here : 1;              /* by rpc_link_close(), not by the other end or a fault */
 };
 _Static_assert(sizeof(struct rpc_link) <= RPC_LINK_SERVE_SIZE && RPC_LINK_SERVE_SIZE % 8 == 0, "a client's connection has one: it must stay small");
+
+struct rpc_link_whole {
+    struct rpc_link link;
+    struct rpc_link_out out;
+};
+
+static inline struct rpc_link_out *rpc_link_out_of(struct rpc_link *l)
+{
+    return &rpc_container_of(l, struct rpc_link_whole, link)->out;
+}
 
 struct rpc_call {
     struct rpc_entry entry;               /* in link->calls while open and its caller is there; first: they convert by a cast */
@@ -105,7 +115,7 @@ enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_ki
 
 /* The length of the pieces together; BT_EINVAL: more than may leave. */
 enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out);
-uint64_t rpc_link_sent(const struct rpc_link *l);
+uint64_t rpc_link_sent(struct rpc_link *l);
 void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on);
 
 /* ---- link_out.c ---- */

@@ -18,32 +18,34 @@ static void tell(struct rpc_out *out, enum bt_err err)
 
 static void tell_failed(void *arg)
 {
-    struct rpc_link *l = arg;
-    struct rpc_out *newest = l->out->failed, *oldest = NULL;
+    struct rpc_link_out *side = rpc_link_out_of(arg);
+    struct rpc_out *newest = side->failed, *oldest = NULL;
 
     /* In the order in which they were made; one that is made meanwhile waits for the next turn. */
-    l->out->failed = NULL;
+    side->failed = NULL;
     while (newest) {
         struct rpc_out *next = newest->next_failed;
         newest->next_failed = oldest;
         oldest = newest;
         newest = next;
     }
-    l->out->telling = oldest;
-    while (l->out->telling) {
-        struct rpc_out *out = l->out->telling;
-        l->out->telling = out->next_failed;
+    side->telling = oldest;
+    while (side->telling) {
+        struct rpc_out *out = side->telling;
+        side->telling = out->next_failed;
         tell(out, (enum bt_err)out->err);
     }
 }
 
 static void fail_soon(struct rpc_link *l, struct rpc_out *out, enum bt_err err)
 {
+    struct rpc_link_out *side = rpc_link_out_of(l);
+
     out->state = RPC_OUT_FAILED;
     out->err = (uint8_t)err;
-    out->next_failed = l->out->failed;
-    l->out->failed = out;
-    net_defer(l->loop, &l->out->task, tell_failed, l);
+    out->next_failed = side->failed;
+    side->failed = out;
+    net_defer(l->loop, &side->task, tell_failed, l);
 }
 
 static void send_cancel(struct rpc_link *l, struct rpc_out *out)
@@ -63,7 +65,7 @@ static void leave(struct rpc_link *l, struct rpc_out *out)
     if (l->pair)
         rpc_pair_leave_out(out);
     else
-        rpc_table_take(&l->out->outs, out->entry.id);
+        rpc_table_take(&rpc_link_out_of(l)->outs, out->entry.id);
 }
 
 /* One that is open. */
@@ -96,10 +98,12 @@ static void out_timed_out(void *arg)
 
 static uint32_t free_call_id(struct rpc_link *l)
 {
+    struct rpc_link_out *side = rpc_link_out_of(l);
+
     do {
-        l->out->next_call++;
-    } while (l->out->next_call == 0 || rpc_table_find(&l->out->outs, l->out->next_call));
-    return l->out->next_call;
+        side->next_call++;
+    } while (side->next_call == 0 || rpc_table_find(&side->outs, side->next_call));
+    return side->next_call;
 }
 
 static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload,
@@ -112,15 +116,15 @@ static enum bt_err conn_request(struct rpc_link *l, const struct rpc_header *h, 
     enum bt_err err = rpc_link_write(l, &copy, RPC_REQUEST, &payload, 1);
     if (err != BT_OK)
         return err;
-    out->end = l->out->written;
-    rpc_table_add(&l->out->outs, &out->entry);
+    out->end = rpc_link_out_of(l)->written;
+    rpc_table_add(&rpc_link_out_of(l)->outs, &out->entry);
     return BT_OK;
 }
 
 void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len,
                       struct rpc_out *out)
 {
-    assert(l->out); /* not on a link that only serves */
+    assert(l->calls_out); /* not on a link that only serves */
     out->link = l;
     out->was_sent = false;
     out->timer = (struct net_timer){ .next = NULL };
@@ -137,7 +141,7 @@ void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint
 
 void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
 {
-    rpc_link_answered(l, l->out ? out_of(rpc_table_take(&l->out->outs, frame->h.call)) : NULL, frame);
+    rpc_link_answered(l, l->calls_out ? out_of(rpc_table_take(&rpc_link_out_of(l)->outs, frame->h.call)) : NULL, frame);
 }
 
 void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc_frame *frame)
@@ -185,8 +189,8 @@ void rpc_link_cancel(struct rpc_out *out)
 
     assert(out->state != RPC_OUT_IDLE);
     if (out->state == RPC_OUT_FAILED) {
-        if (!unlink_failed(&l->out->failed, out))
-            unlink_failed(&l->out->telling, out);
+        if (!unlink_failed(&rpc_link_out_of(l)->failed, out))
+            unlink_failed(&rpc_link_out_of(l)->telling, out);
     } else {
         net_timer_stop(l->loop, &out->timer);
         send_cancel(l, out);
@@ -212,7 +216,7 @@ void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms)
 
 static struct rpc_out *take_any(struct rpc_link *l)
 {
-    struct rpc_out *out = l->pair ? rpc_pair_any_out(l) : out_of(rpc_table_take_any(&l->out->outs));
+    struct rpc_out *out = l->pair ? rpc_pair_any_out(l) : out_of(rpc_table_take_any(&rpc_link_out_of(l)->outs));
 
     if (!out)
         return NULL;
@@ -224,14 +228,15 @@ static struct rpc_out *take_any(struct rpc_link *l)
 
 void rpc_link_fail_outs(struct rpc_link *l)
 {
+    struct rpc_link_out *side = rpc_link_out_of(l);
     struct rpc_out *out;
 
-    while (l->out->failed)
+    while (side->failed)
         tell_failed(l);
     while ((out = take_any(l))) {
         net_timer_stop(l->loop, &out->timer);
         tell(out, l->is_closed_here ? BT_ECLOSING : BT_EDOWN);
     }
-    while (l->out->failed)
+    while (side->failed)
         tell_failed(l);
 }

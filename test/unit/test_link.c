@@ -209,7 +209,7 @@ static void call_ids_wrap_and_skip_open_ones(void **state)
     asked_start(&old[1], e.a.link, 0, "2");
     assert_int_equal(old[0].out.entry.id, 1);
     assert_int_equal(old[1].out.entry.id, 2);
-    e.a.link->out->next_call = UINT32_MAX - 1;
+    rpc_link_out_of(e.a.link)->next_call = UINT32_MAX - 1;
     asked_start(&q, e.a.link, 0, "last before the wrap");
     assert_int_equal(q.out.entry.id, UINT32_MAX);
     struct asked next;
