@@ -18,10 +18,12 @@
 struct redis_user {
     uint64_t id;
     struct redis_user *hash_next, *dirty_next;
-    struct redis_calls calls; /* wait for the next batch that he is in */
-    uint32_t flying;          /* batches he is in */
+    struct redis_call *last;  /* of those that wait for the next batch that he is in, a ring: it points to the first; NULL: none */
+    uint8_t flying;           /* batches he is in */
     bool is_wanted, is_dirty, is_restoring;
 };
+_Static_assert(sizeof(struct redis_user) <= 40, "there is one for each user who is here: it must stay small");
+_Static_assert(REDIS_BATCHES_MAX <= UINT8_MAX, "he may be in all of them");
 
 struct batch {
     struct redis_cmd cmd;
@@ -30,6 +32,32 @@ struct batch {
     size_t n;
     struct redis_user *users[REDIS_BATCH];
 };
+
+/* ---- calls that wait for a user ---------------------------------------------------------------------------------------- */
+
+static void user_add_call(struct redis_user *u, struct redis_call *call)
+{
+    call->next = call;
+    if (u->last != NULL) {
+        call->next = u->last->next;
+        u->last->next = call;
+    }
+    u->last = call;
+}
+
+/* The oldest; NULL: none. */
+static struct redis_call *user_take_call(struct redis_user *u)
+{
+    struct redis_call *call = u->last != NULL ? u->last->next : NULL;
+    if (call == NULL)
+        return NULL;
+    if (call == u->last)
+        u->last = NULL;
+    else
+        u->last->next = call->next;
+    call->next = NULL;
+    return call;
+}
 
 /* ---- the table -------------------------------------------------------------------------------------------------------- */
 
@@ -80,7 +108,6 @@ static struct redis_user *user_get(struct redis *r, uint64_t user_id)
         table_grow(r);
     slot = slot_of(r, user_id);
     u->id = user_id;
-    redis_calls_init(&u->calls);
     u->hash_next = r->users[slot];
     r->users[slot] = u;
     r->nusers++;
@@ -93,7 +120,7 @@ static void user_settle(struct redis *r, struct redis_user *u)
     struct redis_user **at = &r->users[slot_of(r, u->id)];
     if (u->is_wanted || u->is_dirty || u->flying > 0)
         return;
-    assert(u->calls.head == NULL && !u->is_restoring);
+    assert(u->last == NULL && !u->is_restoring);
     while (*at != u)
         at = &(*at)->hash_next;
     *at = u->hash_next;
@@ -137,7 +164,7 @@ void redis_users_set(struct redis *r, uint64_t user_id, bool is_here, struct red
         return;
     }
     call->user = u;
-    redis_calls_add(&u->calls, call);
+    user_add_call(u, call);
 }
 
 bool redis_users_are_written(const struct redis *r)
@@ -167,7 +194,7 @@ static void batch_not_written(struct redis *r, struct batch *b, enum bt_err err)
         make_dirty(r, b->users[i]);
     while ((call = redis_calls_take(&b->calls)) != NULL) {
         if (err == BT_OK)
-            redis_calls_add(&call->user->calls, call);
+            user_add_call(call->user, call);
         else
             redis_answer(r, call, err);
     }
@@ -218,7 +245,7 @@ static void batch_fill(struct redis *r, struct batch *b, char *text, size_t size
             r->dirty_last = &r->dirty;
         u->is_dirty = false;
         u->flying++;
-        while ((call = redis_calls_take(&u->calls)) != NULL)
+        while ((call = user_take_call(u)) != NULL)
             redis_calls_add(&b->calls, call);
         b->users[b->n++] = u;
         len += (size_t)snprintf(text + len, size - len, "%c%" PRIu64, u->is_wanted ? '+' : '-', u->id);
@@ -265,7 +292,7 @@ void redis_users_fail(struct redis *r, enum bt_err err)
 {
     struct redis_call *call;
     for (struct redis_user *u = r->dirty; u != NULL; u = u->dirty_next) /* who is waited for is dirty */
-        while ((call = redis_calls_take(&u->calls)) != NULL)
+        while ((call = user_take_call(u)) != NULL)
             redis_answer(r, call, err);
 }
 
