@@ -40,28 +40,53 @@ void proxy_event(struct proxy_client *client, uint16_t method, const pb_msgdesc_
         bt_free(buf);
 }
 
-/* To a user's sessions. One whose login is under way gets nothing yet: it compares positions when it is done. */
+/* One whose login is under way gets nothing yet: it compares positions when it is done. */
+static bool is_receiver(const struct proxy_client *c, uint64_t except_session)
+{
+    return c->state == CLIENT_BOUND && (except_session == 0 || c->session != except_session);
+}
+
+/* To a user's sessions. */
 static void push_user(struct proxy *proxy, uint64_t user_id, uint64_t except_session, struct rpc_cast *cast)
 {
     struct proxy_client *c, *next;
 
     for (c = proxy_user_find(proxy, user_id); c != NULL; c = next) {
         next = c->of_user; /* a slow reader is unbound */
-        if (c->state == CLIENT_BOUND && (except_session == 0 || c->session != except_session))
+        if (is_receiver(c, except_session))
             event_written(c, rpc_link_cast(proxy_client_link(c), cast));
+    }
+}
+
+/* To so few that what is kept for all of them would cost more than to write it for each. */
+static void push_few(struct proxy *proxy, const PushEvent *push, const struct rpc_header *h)
+{
+    for (size_t i = 0; i < push->users.len / 8; i++) {
+        struct proxy_client *c = proxy_user_find(proxy, rpc_bytes_u64(push->users, i)), *next;
+
+        for (; c != NULL; c = next) {
+            next = c->of_user; /* a slow reader is unbound */
+            if (is_receiver(c, push->except_session))
+                event_written(c, rpc_link_event(proxy_client_link(c), h, push->event.data, push->event.len));
+        }
     }
 }
 
 void proxy_push_users(struct proxy *proxy, const PushEvent *push, uint64_t trace)
 {
-    enum { SOON = 8, NEXT = 4 }; /* receivers ahead, whose memory is called for */
+    enum { SOON = 8, NEXT = 4, FEW = 2 }; /* receivers ahead, whose memory is called for; FEW: a pair */
     const struct rpc_method_info *info = rpc_method_info((uint16_t)push->method);
+    const struct rpc_header h = { .method = (uint16_t)push->method, .trace = trace };
     size_t n = push->users.len / 8;
     struct rpc_cast cast;
 
     if (info == NULL || info->role != RPC_ROLE_CLIENT || n == 0)
         return;
-    rpc_cast_begin(&cast, proxy->env.loop, &(struct rpc_header){ .method = (uint16_t)push->method, .trace = trace }, push->event.data, (uint32_t)push->event.len);
+    if (n <= FEW) {
+        push_few(proxy, push, &h);
+        return;
+    }
+    rpc_cast_begin(&cast, proxy->env.loop, &h, push->event.data, (uint32_t)push->event.len);
     for (size_t i = 0; i < n; i++) {
         if (i + SOON < n)
             proxy_user_soon(proxy, rpc_bytes_u64(push->users, i + SOON));
