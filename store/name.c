@@ -11,7 +11,26 @@
 
 enum { ZERO_WIDTH_NON_JOINER = 0x200c, ZERO_WIDTH_JOINER = 0x200d, BRAILLE_BLANK = 0x2800 };
 
-/* How much of a text's beginning is ASCII, in steps of 8 bytes. */
+/* The last bytes, with others before them that are looked at once more: no step of 8 ends where they do. */
+static bool is_end_ascii(const uint8_t *text, size_t len)
+{
+    uint64_t some = 0;
+    uint32_t first = 0, last = 0;
+
+    if (len >= sizeof some) {
+        memcpy(&some, text + len - sizeof some, sizeof some);
+    } else if (len >= sizeof first) {
+        memcpy(&first, text, sizeof first);
+        memcpy(&last, text + len - sizeof last, sizeof last);
+        some = first | last;
+    } else {
+        for (size_t i = 0; i < len; i++)
+            some |= text[i];
+    }
+    return (some & UINT64_C(0x8080808080808080)) == 0;
+}
+
+/* How much of a text's beginning is ASCII: all of it, or so many steps of 8 bytes. */
 static size_t ascii_len(const uint8_t *text, size_t len)
 {
     size_t at = 0;
@@ -20,9 +39,9 @@ static size_t ascii_len(const uint8_t *text, size_t len)
     for (; len - at >= sizeof some; at += sizeof some) {
         memcpy(&some, text + at, sizeof some);
         if ((some & UINT64_C(0x8080808080808080)) != 0)
-            break;
+            return at;
     }
-    return at;
+    return is_end_ascii(text, len) ? len : at;
 }
 
 /* ASCII is most of what is written, and much faster passed over by ourselves. */

@@ -127,6 +127,16 @@ static void bodies_are_any_utf8(void **state)
     assert_true(name_is_utf8(NULL, 0));
     assert_true(name_is_utf8("a\0\n\xe2\x80\xae", 6));
     assert_false(name_is_utf8("\xe2\x80", 2));
+    for (size_t len = 1; len <= 20; len++) { /* what is wrong is found wherever it stands in texts of any length */
+        char text[20];
+        memset(text, 'a', sizeof text);
+        assert_true(name_is_utf8(text, len));
+        for (size_t at = 0; at < len; at++) {
+            text[at] = '\xff';
+            assert_false(name_is_utf8(text, len));
+            text[at] = 'a';
+        }
+    }
     assert_false(name_is_utf8("\xed\xbf\xbf", 3));
 }
 
