@@ -82,7 +82,9 @@ struct rpc_out {
     struct rpc_out *next, **place; /* over a pair: among the open ones */
     struct rpc_slip *slip;     /* over a pair: its request, or its reply, that waits to be shown; NULL: neither */
     struct rpc_call *call;     /* over a pair: as which it is open at the other end; NULL: it is not */
+    uint32_t timeout_ms;       /* over a pair: to be watched from the end of the turn on; 0: not, or watched already */
     uint8_t state, err;
+    bool is_seen;              /* over a pair: the end of its turn has come */
     bool was_sent;             /* readable in done: the request may have reached the other end, or may do so still */
 };
 
@@ -111,7 +113,7 @@ enum bt_err rpc_link_pair(struct net_loop *loop, const struct rpc_link_ops *ops_
  * Send a request: h gives method, flags, timeout_ms (0: none; then no deadline is watched), caller, target, session, trace;
  * length, kind and call are set here. Call ids rise, wrap, skip open ones. Whatever goes wrong is told by out->done:
  * BT_EBUSY (queue full; not sent), BT_ECLOSING/BT_EDOWN (link gone; was_sent says if it had left), BT_ETIMEOUT (and the
- * other end is sent a cancel).
+ * other end is sent a cancel; over a pair the time counts from the end of the turn).
  */
 void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len, struct rpc_out *out);
 

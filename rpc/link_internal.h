@@ -113,7 +113,7 @@ void rpc_link_fail(struct rpc_link *l, enum bt_err why);
 enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts,
                            size_t n);
 
-/* The length of the pieces together; BT_EINVAL: more than may leave. */
+/* The length of the n > 0 pieces together; BT_EINVAL: more than may leave. */
 enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out);
 uint64_t rpc_link_sent(struct rpc_link *l);
 void rpc_link_set_paused(struct rpc_link *l, uint8_t bit, bool on);
@@ -131,6 +131,7 @@ void rpc_link_answered(struct rpc_link *l, struct rpc_out *out, const struct rpc
  */
 void rpc_link_lost_reply(struct rpc_out *out, uint8_t status);
 void rpc_link_fail_outs(struct rpc_link *l);
+void rpc_link_watch(struct rpc_out *out, uint32_t timeout_ms); /* its deadline, from now on */
 
 /* ---- call.c ---- */
 

@@ -127,7 +127,7 @@ void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint
     assert(l->calls_out); /* not on a link that only serves */
     out->link = l;
     out->was_sent = false;
-    out->timer = (struct net_timer){ .next = NULL };
+    out->timer.next = NULL; /* it does not run: all that is asked of it before it is started */
     const struct rpc_bytes part = rpc_bytes(payload, len);
     enum bt_err err = l->pair ? rpc_pair_request(l, h, part, out) : conn_request(l, h, part, out);
     if (err != BT_OK) {
@@ -135,8 +135,13 @@ void rpc_link_request(struct rpc_link *l, const struct rpc_header *h, const uint
         return;
     }
     out->state = RPC_OUT_OPEN;
-    if (h->timeout_ms > 0)
-        net_timer_start(l->loop, &out->timer, h->timeout_ms, out_timed_out, out);
+    if (h->timeout_ms > 0 && !l->pair)
+        rpc_link_watch(out, h->timeout_ms);
+}
+
+void rpc_link_watch(struct rpc_out *out, uint32_t timeout_ms)
+{
+    net_timer_start(out->link->loop, &out->timer, timeout_ms, out_timed_out, out);
 }
 
 void rpc_link_take_reply(struct rpc_link *l, const struct rpc_frame *frame)
@@ -211,7 +216,8 @@ void rpc_link_abandon(struct rpc_out *out, uint32_t grace_ms)
         return;
     }
     send_cancel(l, out);
-    net_timer_start(l->loop, &out->timer, grace_ms, out_timed_out, out);
+    out->timeout_ms = 0;
+    rpc_link_watch(out, grace_ms);
 }
 
 static struct rpc_out *take_any(struct rpc_link *l)

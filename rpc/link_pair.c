@@ -21,7 +21,7 @@ struct rpc_pair_end {
     struct rpc_out *outs;   /* made at this end, and open */
     struct rpc_call *calls; /* came to this end, and open */
     uint32_t call_count;
-    struct net_task show_task, close_task;
+    struct net_task show_task, watch_task, close_task;
     enum bt_err why;
     bool is_finishing;
     bool is_over_low;
@@ -99,6 +99,22 @@ enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, struc
 
 /* ---- calls ---- */
 
+/*
+ * What was made in this turn and is still open has its deadline watched from now on. Most calls within a process are answered in the
+ * turn that made them, and need no timer. The list has the newest first.
+ */
+static void watch(void *arg)
+{
+    struct rpc_link *l = arg;
+
+    for (struct rpc_out *out = l->pair->outs; out && !out->is_seen; out = out->next) {
+        out->is_seen = true;
+        if (out->timeout_ms > 0)
+            rpc_link_watch(out, out->timeout_ms);
+        out->timeout_ms = 0;
+    }
+}
+
 enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload,
                              struct rpc_out *out)
 {
@@ -117,6 +133,10 @@ enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, str
         out->next->place = &out->next;
     out->place = &end->outs;
     end->outs = out;
+    out->timeout_ms = h->timeout_ms;
+    out->is_seen = false;
+    if (!end->watch_task.next)
+        net_defer(l->loop, &end->watch_task, watch, l);
     return BT_OK;
 }
 
@@ -355,6 +375,7 @@ void rpc_pair_free(struct rpc_link *l)
     if (end->peer)
         end->peer->pair->peer = NULL;
     net_defer_cancel(l->loop, &end->show_task);
+    net_defer_cancel(l->loop, &end->watch_task);
     net_defer_cancel(l->loop, &end->close_task);
     drop_slips(end, &end->waiting);
     drop_slips(end, &end->showing);

@@ -104,6 +104,60 @@ static void one_that_is_abandoned_dies_and_is_told_of_when_its_grace_is_over(voi
     assert_int_equal(e->b.dead, 1);
 }
 
+static void abandon_now(void *arg)
+{
+    rpc_link_abandon(arg, GRACE_MS);
+}
+
+static void one_that_is_abandoned_in_its_own_turn_has_no_more_than_its_grace(void **state)
+{
+    struct ends *e = *state;
+    struct net_task task = { .next = NULL };
+    uint64_t since_us = net_clock_us();
+    struct asked q;
+
+    asked_start(&q, e->a.link, ENDLESS_MS, "x");
+    net_defer_early(e->loop, &task, abandon_now, &q.out); /* it has been shown by then */
+    ends_until_int(e, &q.done, 1);
+    assert_int_equal(q.err, BT_ETIMEOUT);
+    assert_true(q.was_sent);
+    assert_true(net_clock_us() - since_us < ENDLESS_MS * UINT64_C(1000) / 2);
+}
+
+static void what_is_open_at_the_end_of_its_turn_runs_out_of_time(void **state)
+{
+    struct ends *e = *state;
+    struct asked q[4];
+
+    for (uint32_t i = 0; i < 4; i++) {
+        asked_start(&q[i], e->a.link, i == 1 ? 0 : i == 2 ? ENDLESS_MS : GRACE_MS, "x");
+        assert_false(net_timer_is_running(&q[i].out.timer));
+    }
+    ends_until(e, &e->b.kept_count, 4);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(net_timer_is_running(&q[i].out.timer), i != 1);
+    ends_until_int(e, &q[0].done, 1);
+    ends_until_int(e, &q[3].done, 1);
+    assert_int_equal(q[0].err, BT_ETIMEOUT);
+    assert_int_equal(q[3].err, BT_ETIMEOUT);
+    for (uint32_t i = 1; i < 3; i++) {
+        assert_int_equal(q[i].done, 0);
+        rpc_link_cancel(&q[i].out);
+    }
+}
+
+static void what_is_answered_in_its_turn_needs_no_timer(void **state)
+{
+    struct ends *e = *state;
+    struct asked q;
+
+    e->b.answers = END_ECHOES;
+    asked_start(&q, e->a.link, ENDLESS_MS, "x");
+    net_loop_turn(e->loop, 0);
+    assert_int_equal(q.done, 1);
+    assert_false(net_timer_is_running(&q.out.timer));
+}
+
 static void one_that_is_abandoned_while_it_is_answered_gets_the_answer(void **state)
 {
     struct ends *e = *state;
@@ -291,6 +345,9 @@ int main(void)
         TEST(an_answer_that_crosses_the_news_that_its_call_was_given_up_is_dropped),
         TEST(one_that_is_abandoned_before_it_arrives_is_told_of_soon),
         TEST(one_that_is_abandoned_dies_and_is_told_of_when_its_grace_is_over),
+        TEST(one_that_is_abandoned_in_its_own_turn_has_no_more_than_its_grace),
+        TEST(what_is_open_at_the_end_of_its_turn_runs_out_of_time),
+        TEST(what_is_answered_in_its_turn_needs_no_timer),
         TEST(one_that_is_abandoned_while_it_is_answered_gets_the_answer),
         TEST(one_that_is_abandoned_may_still_be_given_up),
         TEST(closing_here_tells_of_calls_at_each_point_of_their_way),
