@@ -30,17 +30,21 @@ void rpc_calls_ref(void)
     pool.users++;
 }
 
-void rpc_calls_unref(void)
+static void pool_free(void)
 {
-    assert(pool.users > 0);
-    if (--pool.users > 0)
-        return;
     while (pool.spare) {
         struct rpc_entry *entry = pool.spare;
         pool.spare = entry->next;
         bt_free(entry);
     }
     pool.spare_count = 0;
+}
+
+void rpc_calls_unref(void)
+{
+    assert(pool.users > 0);
+    if (--pool.users == 0)
+        pool_free();
 }
 
 static struct rpc_call *call_new(void)

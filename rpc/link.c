@@ -214,15 +214,12 @@ static void put_frame(uint8_t *at, const struct rpc_header *h, const struct rpc_
     }
 }
 
-static enum bt_err conn_write(struct rpc_link *l, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n)
+/* Where the last chunk has no room for all of it. Not inlined: what it needs kept would be saved for every write. */
+__attribute__((noinline)) static enum bt_err write_pieces(struct rpc_link *l, const struct rpc_header *h, const struct rpc_bytes *parts, size_t n)
 {
-    uint8_t head[RPC_HEADER_SIZE], *room = net_conn_reserve(l->conn, RPC_LENGTH_SIZE + (size_t)h->length);
+    uint8_t head[RPC_HEADER_SIZE];
     size_t written = RPC_HEADER_SIZE + parts[0].len;
 
-    if (room) { /* mostly */
-        put_frame(room, h, parts, n);
-        return BT_OK;
-    }
     rpc_header_encode(h, head);
     enum bt_err err = net_conn_write2(l->conn, head, sizeof head, parts[0].data, parts[0].len);
     if (err != BT_OK)
@@ -251,15 +248,12 @@ static enum bt_err wrote(struct rpc_link *l, enum bt_err err, size_t len)
 
 enum bt_err rpc_link_measure(const struct rpc_link *l, const struct rpc_bytes *parts, size_t n, size_t *len_out)
 {
-    size_t room = rpc_link_payload_max(l), len = 0;
+    size_t len = parts[0].len; /* all of them stand in memory, so that no sum of them overflows */
 
-    for (size_t i = 0; i < n; i++) {
-        if (parts[i].len > room - len)
-            return BT_EINVAL;
+    for (size_t i = 1; i < n; i++)
         len += parts[i].len;
-    }
     *len_out = len;
-    return BT_OK;
+    return len <= rpc_link_payload_max(l) ? BT_OK : BT_EINVAL;
 }
 
 enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_kind kind, const struct rpc_bytes *parts,
@@ -273,7 +267,11 @@ enum bt_err rpc_link_write(struct rpc_link *l, struct rpc_header *h, enum rpc_ki
         return BT_EINVAL;
     h->length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + len);
     h->kind = (uint8_t)kind;
-    return wrote(l, conn_write(l, h, parts, n), RPC_HEADER_SIZE + len);
+    uint8_t *room = net_conn_reserve(l->conn, RPC_HEADER_SIZE + len);
+    if (!room) /* seldom */
+        return wrote(l, write_pieces(l, h, parts, n), RPC_HEADER_SIZE + len);
+    put_frame(room, h, parts, n);
+    return wrote(l, BT_OK, RPC_HEADER_SIZE + len);
 }
 
 enum bt_err rpc_link_event(struct rpc_link *l, const struct rpc_header *h, const uint8_t *payload, size_t len)

@@ -49,23 +49,28 @@ static uint8_t *copy(uint8_t *to, struct rpc_bytes from)
 
 static void show(void *arg);
 
-/* A slip among those that wait, with room for the payload, which the caller puts there. is_forced: past the limit. */
-static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, size_t len, bool is_forced,
-                        struct rpc_slip **out)
+/* Whether so much may be posted now that is not a reply, of which there are no more than were asked for. */
+static enum bt_err may_post(struct rpc_link *l, size_t len)
 {
-    struct rpc_pair_end *end = l->pair;
-
-    if (l->is_closing || end->is_finishing)
+    if (l->is_closing || l->pair->is_finishing)
         return BT_ECLOSING;
     if (len > rpc_link_payload_max(l))
         return BT_EINVAL;
-    if (!is_forced && end->queued > l->limits->net.out_high_bytes) {
+    if (l->pair->queued > l->limits->net.out_high_bytes) {
         l->was_refused = true;
         return BT_EBUSY;
     }
+    return BT_OK;
+}
+
+/* A slip among those that wait, with room for the payload, which the caller puts there. NULL: no memory. */
+static inline struct rpc_slip *post(struct rpc_link *l, const struct rpc_header *h, enum rpc_kind kind, size_t len)
+{
+    struct rpc_pair_end *end = l->pair;
     struct rpc_slip *slip = rpc_slip_new(&end->spare, len);
+
     if (!slip)
-        return BT_ENOMEM;
+        return NULL;
     slip->frame.h = *h;
     slip->frame.h.length = (uint32_t)(RPC_HEADER_SIZE - RPC_LENGTH_SIZE + len);
     slip->frame.h.kind = (uint8_t)kind;
@@ -77,9 +82,9 @@ static enum bt_err post(struct rpc_link *l, const struct rpc_header *h, enum rpc
     end->queued += RPC_HEADER_SIZE + len;
     if (end->queued > l->limits->net.out_low_bytes)
         end->is_over_low = true;
-    net_defer_early(l->loop, &end->show_task, show, l);
-    *out = slip;
-    return BT_OK;
+    if (!end->show_task.next)
+        net_defer_early(l->loop, &end->show_task, show, l);
+    return slip;
 }
 
 size_t rpc_pair_queued(const struct rpc_link *l)
@@ -89,12 +94,15 @@ size_t rpc_pair_queued(const struct rpc_link *l)
 
 enum bt_err rpc_pair_event(struct rpc_link *l, const struct rpc_header *h, struct rpc_bytes payload)
 {
+    enum bt_err err = may_post(l, payload.len);
     struct rpc_slip *slip;
-    enum bt_err err = post(l, h, RPC_EVENT, payload.len, false, &slip);
 
-    if (err == BT_OK)
-        copy(slip->bytes, payload);
-    return err;
+    if (err != BT_OK)
+        return err;
+    if (!(slip = post(l, h, RPC_EVENT, payload.len)))
+        return BT_ENOMEM;
+    copy(slip->bytes, payload);
+    return BT_OK;
 }
 
 /* ---- calls ---- */
@@ -119,11 +127,13 @@ enum bt_err rpc_pair_request(struct rpc_link *l, const struct rpc_header *h, str
                              struct rpc_out *out)
 {
     struct rpc_pair_end *end = l->pair;
+    enum bt_err err = may_post(l, payload.len);
     struct rpc_slip *slip;
-    enum bt_err err = post(l, h, RPC_REQUEST, payload.len, false, &slip);
 
     if (err != BT_OK)
         return err;
+    if (!(slip = post(l, h, RPC_REQUEST, payload.len)))
+        return BT_ENOMEM;
     copy(slip->bytes, payload);
     slip->out = out;
     out->slip = slip;
@@ -147,10 +157,12 @@ enum bt_err rpc_pair_reply(struct rpc_link *l, struct rpc_out *out, const struct
     size_t len;
     enum bt_err err = rpc_link_measure(l, parts, n, &len);
 
-    if (err == BT_OK)
-        err = post(l, h, RPC_REPLY, len, true, &slip);
     if (err != BT_OK)
         return err;
+    if (l->is_closing || l->pair->is_finishing)
+        return BT_ECLOSING;
+    if (!(slip = post(l, h, RPC_REPLY, len)))
+        return BT_ENOMEM;
     uint8_t *at = slip->bytes;
     for (size_t i = 0; i < n; i++)
         at = copy(at, parts[i]);
@@ -192,7 +204,7 @@ void rpc_pair_cancel(struct rpc_out *out)
 
     if (is_request(out->slip)) {
         take_back(out);
-    } else if (call && !call->cancel && post(out->link, &h, RPC_CANCEL, 0, false, &slip) == BT_OK) {
+    } else if (call && !call->cancel && may_post(out->link, 0) == BT_OK && (slip = post(out->link, &h, RPC_CANCEL, 0))) {
         slip->call = call;
         call->cancel = slip;
     }

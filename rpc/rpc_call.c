@@ -201,13 +201,11 @@ static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
         try_again(p);
 }
 
-static void transmit(struct rpc_pending *p)
+static void transmit(struct rpc_pending *p, uint32_t left_ms)
 {
     p->state = PENDING_SENT;
-    p->h.timeout_ms = rpc_pending_left_ms(p);
+    p->h.timeout_ms = left_ms > 0 ? left_ms : 1; /* 0 would mean no deadline */
     p->h.flags = p->may_be_done ? RPC_FLAG_RESEND : 0;
-    if (p->h.timeout_ms == 0)
-        p->h.timeout_ms = 1; /* 0 would mean no deadline */
     if (p->tries > 0) {
         p->rpc->stats.retries++;
         p->rpc->stats.resends += p->may_be_done;
@@ -225,7 +223,7 @@ static void waiting_timed_out(void *arg)
     end_with(p, out_of_time(p));
 }
 
-static void give_to(struct rpc_pending *p, struct node_peer *peer)
+static void give_to(struct rpc_pending *p, struct node_peer *peer, uint32_t left_ms)
 {
     if (!rpc_peer_link(peer) && rpc_waiting_is_full(peer)) {
         end_soon(p, BT_EBUSY);
@@ -235,17 +233,17 @@ static void give_to(struct rpc_pending *p, struct node_peer *peer)
     peer->outstanding++;
     rpc_peer_want(peer);
     if (rpc_peer_link(peer)) {
-        transmit(p);
+        transmit(p, left_ms);
         return;
     }
     rpc_waiting_add(peer, p);
-    net_timer_start(p->rpc->loop, &p->timer, rpc_pending_left_ms(p), waiting_timed_out, p);
+    net_timer_start(p->rpc->loop, &p->timer, left_ms, waiting_timed_out, p);
 }
 
-static void try_now(struct rpc_pending *p)
+static void try_within(struct rpc_pending *p, uint32_t left_ms)
 {
     p->state = PENDING_IDLE;
-    if (rpc_pending_left_ms(p) == 0) {
+    if (left_ms == 0) {
         end_soon(p, out_of_time(p));
         return;
     }
@@ -255,9 +253,14 @@ static void try_now(struct rpc_pending *p)
     }
     struct node_peer *peer = p->to ? p->to : rpc_choose(p->rpc, p->info, p->h.caller, p->h.target, p->tries, p->tried);
     if (peer)
-        give_to(p, peer);
+        give_to(p, peer, left_ms);
     else
         pause_for(p, PAUSE_MIN_MS + rpc_random(p->rpc, PAUSE_SPREAD_MS));
+}
+
+static void try_now(struct rpc_pending *p)
+{
+    try_within(p, rpc_pending_left_ms(p));
 }
 
 bool rpc_pending_flush(struct node_peer *peer)
@@ -268,7 +271,7 @@ bool rpc_pending_flush(struct node_peer *peer)
         struct rpc_pending *p = peer->first;
         rpc_waiting_remove(peer, p);
         if (!p->is_event) {
-            transmit(p);
+            transmit(p, rpc_pending_left_ms(p));
             continue;
         }
         rpc_pending_leave(p);
@@ -322,7 +325,7 @@ static struct rpc_pending *start(struct rpc *rpc, struct node_peer *to, const st
     if (err != BT_OK)
         end_soon(p, err);
     else
-        try_now(p);
+        try_within(p, ctx->timeout_ms > 0 ? ctx->timeout_ms : rpc->timeout_ms);
     return p;
 }
 
