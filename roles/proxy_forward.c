@@ -19,7 +19,6 @@ struct proxy_forward {
     struct rpc_pending *pending;
     uint64_t trace;
     uint16_t method;
-    bool is_owners;             /* a conversation's owner serves it */
 };
 
 static struct proxy_forward *forward_new(struct proxy *proxy)
@@ -134,7 +133,7 @@ static void forward_dead(void *arg)
 
     rpc_fail(f->call, BT_ECANCELLED, NULL);
     f->call = NULL;
-    if (f->is_owners) {
+    if (rpc_method_info(f->method)->route == RPC_OWNER) {
         rpc_abandon(f->pending);
         return;
     }
@@ -157,7 +156,6 @@ void proxy_forward(struct proxy_client *client, struct rpc_call *call, const str
     }
     f->call = call;
     f->method = frame->h.method;
-    f->is_owners = rpc_method_info(f->method)->route == RPC_OWNER;
     f->trace = ctx.trace;
     rpc_call_on_dead(call, forward_dead, f);
     f->pending = rpc_send(proxy->env.rpc, frame->h.method, &ctx, frame->payload, frame->len, forward_done, f);
