@@ -165,6 +165,7 @@ struct chat_trace {
 struct chat_fan {
     uint64_t *users;
     size_t n, cap;
+    const char *caller; /* its address, as rpc_call_node() gives it; NULL: not seen yet */
     bool has_lost;    /* its queue refused a push: told when there is room */
 };
 

@@ -148,19 +148,31 @@ static enum bt_err fan_widen(struct chat_fan *f)
     return BT_OK;
 }
 
-static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
+/* The list of a node, with room for one more. NULL: no memory; it is told later that it has lost something. Seldom: it stays out of line. */
+__attribute__((noinline)) static struct chat_fan *fan_room(struct chat *chat, uint32_t node)
 {
     struct chat_fan *f;
 
     if (fan_reach(chat, node) != BT_OK) {
         lost_everywhere(chat);
-        return;
+        return NULL;
     }
     f = &chat->fan[node];
     if (f->n == f->cap && fan_widen(f) != BT_OK) {
         lost_at(chat, node);
-        return;
+        return NULL;
     }
+    return f;
+}
+
+static void fan_put(struct chat *chat, uint32_t node, uint64_t user_id)
+{
+    struct chat_fan *f = node < chat->nfan ? &chat->fan[node] : NULL;
+
+    if (f == NULL || f->n == f->cap)
+        f = fan_room(chat, node);
+    if (f == NULL)
+        return;
     if (f->n == 0)
         chat->fan_used[chat->nfan_used++] = node;
     f->users[f->n++] = user_id;
@@ -222,22 +234,26 @@ static void fan_members(struct chat_conv *c, uint64_t seq)
 
 /* ---- sending -------------------------------------------------------------------------------------------------------------------- */
 
-/* Mostly the buffer is long enough: how long it must be is asked only when it was not. */
-static enum bt_err encode(const pb_msgdesc_t *fields, const void *msg, uint8_t **buf, size_t *cap, size_t *len_out)
+static enum bt_err reach(uint8_t **buf, size_t *cap, size_t size)
 {
-    size_t size;
-    uint8_t *bigger;
+    uint8_t *bigger = bt_realloc(*buf, size * 2);
 
-    *len_out = rpc_encode(fields, msg, *buf, *cap);
-    size = *len_out > 0 ? 0 : rpc_size(fields, msg);
-    if (size <= *cap)
-        return BT_OK;
-    bigger = bt_realloc(*buf, size * 2);
     if (bigger == NULL)
         return BT_ENOMEM;
     *buf = bigger;
     *cap = size * 2;
-    *len_out = rpc_encode(fields, msg, *buf, *cap);
+    return BT_OK;
+}
+
+/* struct_size, shown: of the message, and of all that its views show. So how long it becomes need not be asked first. */
+static inline enum bt_err encode(const pb_msgdesc_t *fields, const void *msg, size_t struct_size, size_t shown, uint8_t **buf, size_t *cap,
+                                 size_t *len_out)
+{
+    size_t most = RPC_WIDEST * struct_size + shown;
+
+    if (most > *cap && reach(buf, cap, most) != BT_OK)
+        return BT_ENOMEM;
+    *len_out = rpc_encode_sure(fields, msg, *buf, *cap);
     return BT_OK;
 }
 
@@ -270,7 +286,7 @@ static void send_all(struct chat *chat, const PushEvent *push, uint64_t trace)
     for (size_t i = 0; i < chat->nfan_used; i++) {
         const PushEvent at_node = push_for(chat, chat->fan_used[i], push);
         size_t len = 0;
-        enum bt_err err = encode(PushEvent_fields, &at_node, &chat->push, &chat->push_cap, &len);
+        enum bt_err err = encode(PushEvent_fields, &at_node, sizeof at_node, at_node.users.len + at_node.event.len, &chat->push, &chat->push_cap, &len);
         send_to(chat, chat->fan_used[i], &ctx, err, len);
     }
 }
@@ -290,7 +306,7 @@ static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, Pus
                             .content_type = rpc_bytes(m->content_type, m->content_type_len),
                             .body = rpc_bytes(m->body, m->body_len) };
     size_t len = 0;
-    enum bt_err err = encode(Message_fields, &event, &chat->event, &chat->event_cap, &len);
+    enum bt_err err = encode(Message_fields, &event, sizeof event, m->content_type_len + m->body_len, &chat->event, &chat->event_cap, &len);
 
     push->method = RPC_ON_MESSAGE;
     push->event = rpc_bytes(chat->event, len);
@@ -300,15 +316,29 @@ static enum bt_err encode_event(struct chat *chat, const struct chat_op *op, Pus
 static enum bt_err encode_signal(struct chat *chat, const SignalEvent *event, PushEvent *push)
 {
     size_t len = 0;
-    enum bt_err err = encode(SignalEvent_fields, event, &chat->event, &chat->event_cap, &len);
+    enum bt_err err = encode(SignalEvent_fields, event, sizeof *event, event->type.len + event->body.len, &chat->event, &chat->event_cap, &len);
 
     push->method = RPC_ON_SIGNAL;
     push->event = rpc_bytes(chat->event, len);
     return err;
 }
 
+/* caller: as rpc_call_node() gives it, which is the same string for all calls of a node: compared once, it is known again. */
+static bool is_node(struct chat *chat, uint32_t node, const char *caller)
+{
+    struct chat_fan *f = &chat->fan[node];
+
+    if (f->caller == caller)
+        return true;
+    if (strcmp(presence_node(chat->env.presence, node)->address, caller) != 0)
+        return false;
+    f->caller = caller;
+    return true;
+}
+
 /*
  * Where the sender's own proxy holds receivers too, his answer and their push are one frame. False: nothing was done.
+ * reply NULL: it has no fields.
  */
 static bool answer_with_push(struct chat *chat, struct rpc_call *call, const void *reply, const PushEvent *like)
 {
@@ -321,7 +351,7 @@ static bool answer_with_push(struct chat *chat, struct rpc_call *call, const voi
     size_t i;
 
     for (i = 0; caller != NULL && i < chat->nfan_used; i++)
-        if (strcmp(presence_node(chat->env.presence, chat->fan_used[i])->address, caller) == 0)
+        if (is_node(chat, chat->fan_used[i], caller))
             break;
     if (caller == NULL || i == chat->nfan_used)
         return false;
@@ -352,9 +382,10 @@ static void push_signal(struct chat_conv *c, struct rpc_call *call, const Signal
     fan_members(c, 0);
     if (chat->nfan_used > 0 && encode_signal(chat, event, &push) != BT_OK)
         lose_all(chat);
-    if (call != NULL && !answer_with_push(chat, call, &reply, &push))
+    if (call != NULL && !answer_with_push(chat, call, NULL, &push))
         rpc_reply(call, &reply);
-    send_all(chat, &push, trace);
+    if (chat->nfan_used > 0) /* at other proxies */
+        send_all(chat, &push, trace);
 }
 
 void chat_push_signal(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event)

@@ -26,6 +26,13 @@ size_t rpc_size(const pb_msgdesc_t *fields, const void *msg)
     return codec ? codec->size(msg) : rpc_nanopb_size(fields, msg);
 }
 
+size_t rpc_encode_sure(const pb_msgdesc_t *fields, const void *msg, uint8_t *buf, size_t size)
+{
+    const struct rpc_codec *codec = rpc_codec_of(fields);
+
+    return codec ? (size_t)(codec->encode(msg, buf) - buf) : rpc_nanopb_encode(fields, msg, buf, size);
+}
+
 size_t rpc_encode(const pb_msgdesc_t *fields, const void *msg, uint8_t *buf, size_t size)
 {
     const struct rpc_codec *codec = rpc_codec_of(fields);

@@ -47,4 +47,11 @@ void rpc_release(const pb_msgdesc_t *fields, void *msg);
 size_t rpc_size(const pb_msgdesc_t *fields, const void *msg);
 size_t rpc_encode(const pb_msgdesc_t *fields, const void *msg, uint8_t *buf, size_t size);
 
+/*
+ * rpc_encode() by one who has room for the longest that it can be: what its views show, and RPC_WIDEST times the size of the struct, which has
+ * no messages in it. No other field takes more than that: a bool 3 bytes, a number of 32 bits 7, of 64 bits 12, a key and a length 12.
+ */
+enum { RPC_WIDEST = 3 };
+size_t rpc_encode_sure(const pb_msgdesc_t *fields, const void *msg, uint8_t *buf, size_t size);
+
 #endif

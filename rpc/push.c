@@ -43,12 +43,15 @@ static enum bt_err reply_encoded(struct rpc_call *call, uint8_t *answer, size_t 
 
 enum bt_err rpc_reply_with_push(struct rpc_call *call, const void *msg, const PushEvent *push)
 {
-    const pb_msgdesc_t *fields = rpc_call_method(call)->reply;
     uint8_t answer[4 + RPC_PUSH_ANSWER_MAX];
-    size_t len = rpc_encode(fields, msg, answer + 4, RPC_PUSH_ANSWER_MAX);
+    size_t len = 0;
 
-    if (len == 0 && rpc_size(fields, msg) > 0)
-        return BT_EINVAL;
+    if (msg) {
+        const pb_msgdesc_t *fields = rpc_call_method(call)->reply;
+        len = rpc_encode(fields, msg, answer + 4, RPC_PUSH_ANSWER_MAX);
+        if (len == 0 && rpc_size(fields, msg) > 0)
+            return BT_EINVAL;
+    }
     return call->link && call->link->pair ? reply_in_memory(call, rpc_bytes(answer + 4, len), push)
                                           : reply_encoded(call, answer, len, push);
 }

@@ -13,6 +13,7 @@
 
 /*
  * End a call of a role with OK, its method's reply, of which RPC_PUSH_ANSWER_MAX bytes may be, and a push. All is lent.
+ * msg NULL: a reply without fields.
  * BT_ENOMEM, BT_EINVAL (the reply is longer): nothing was done.
  */
 enum { RPC_PUSH_ANSWER_MAX = 64 };

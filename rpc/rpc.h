@@ -63,7 +63,7 @@ struct rpc_ctx {
 };
 struct rpc_ctx rpc_ctx_of(const struct rpc_call *call);     /* its timeout: what is left */
 
-/* The address of the node that made a call which a handler got; NULL: not known (any more). Lent until the next turn. */
+/* The address of the node that made a call which a handler got; NULL: not known (any more). One string for all calls of a node; stays until rpc is freed. */
 const char *rpc_call_node(const struct rpc_call *call);
 
 struct rpc_pending;                        /* a call under way */

@@ -163,6 +163,37 @@ static void unknown_fields_are_skipped(void **state)
     assert_true(view_is(msg.name, "n"));
 }
 
+/* Every number as long as can be. */
+static void what_is_sure_to_be_room_enough_is(void **state)
+{
+    static const uint8_t shown[200];
+    const struct rpc_bytes view = rpc_bytes(shown, sizeof shown);
+    const SignalEvent signal = { .hi = UINT64_MAX, .lo = UINT64_MAX, .sender_id = UINT64_MAX, .type = view, .body = view };
+    const PushEvent push = { .users = view, .method = UINT32_MAX, .event = view, .except_session = UINT64_MAX };
+    const Message message = { .hi = UINT64_MAX, .lo = UINT64_MAX, .seq = UINT64_MAX, .sender_id = UINT64_MAX, .client_msg_id = UINT64_MAX,
+                              .sent_ms = -1, .kind = MessageKind_APPLICATION, .refers_to_seq = UINT64_MAX, .content_type = view, .body = view };
+    const struct {
+        const pb_msgdesc_t *fields;
+        const void *msg;
+        size_t struct_size;
+    } each[] = {
+        { SignalEvent_fields, &signal, sizeof signal },
+        { PushEvent_fields, &push, sizeof push },
+        { Message_fields, &message, sizeof message },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
+        uint8_t sure[2000], checked[2000];
+        size_t size = RPC_WIDEST * each[i].struct_size + 2 * sizeof shown, len = rpc_size(each[i].fields, each[i].msg);
+
+        assert_true(len > 2 * sizeof shown && len <= size && size <= sizeof sure);
+        assert_int_equal(rpc_encode_sure(each[i].fields, each[i].msg, sure, size), len);
+        assert_int_equal(rpc_encode(each[i].fields, each[i].msg, checked, sizeof checked), len);
+        assert_memory_equal(sure, checked, len);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +207,7 @@ int main(void)
         cmocka_unit_test(a_number_where_a_string_belongs_is_refused),
         cmocka_unit_test(every_truncation_is_refused_or_shorter),
         cmocka_unit_test(unknown_fields_are_skipped),
+        cmocka_unit_test(what_is_sure_to_be_room_enough_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
