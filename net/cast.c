@@ -67,9 +67,12 @@ enum bt_err net_conn_cast(struct net_conn *c, struct net_cast *cast)
     }
     c->cast_len += len;
     c->queued += len;
-    if (c->queued > c->limits->out_low_bytes)
+    if (c->queued > c->limits->out_low_bytes) { /* it may not have read all that it got: that is only seen when it is written to */
         c->is_over_low = true;
-    net_conn_spread(c);
+        net_conn_hurry(c);
+    } else {
+        net_conn_spread(c);
+    }
     return BT_OK;
 }
 
@@ -90,11 +93,8 @@ enum bt_err net_cast_copy(struct net_conn *c)
     if (err != BT_OK)
         return err;
     net_cast_drop(c);
-    if (c->is_spread) { /* whoever has something of his own to write does not wait */
-        c->is_spread = false;
-        net_link_remove(&c->link);
-        net_conn_mark(c);
-    }
+    if (c->is_spread)
+        net_conn_hurry(c); /* whoever has something of his own to write does not wait */
     return BT_OK;
 }
 

@@ -160,7 +160,7 @@ void net_conn_finish(struct net_conn *c, uint32_t linger_ms)
     c->is_finishing = true;
     net_timer_start(net_loop_of(c), &c->wait->timer, linger_ms, conn_waited_out, c);
     net_conn_read_sync(c); /* even when paused: the peer's end is waited for */
-    net_conn_mark(c);
+    net_conn_hurry(c);
 }
 
 bool net_conn_is_closing(const struct net_conn *c)

@@ -3,7 +3,7 @@
  *
  * Memory: an idle connection holds its record only. Reads go through one 64 KiB buffer per loop; bytes of an
  * unfinished frame are kept in a tail of their own until the rest comes. Output of one turn collects in one
- * buffer and leaves in one write; the buffer goes back to the loop's pool when it is out.
+ * buffer and leaves in one write (for casts to many see below); the buffer goes back to the loop's pool when it is out.
  * All functions: loop thread. "lends": valid until the callback returns.
  */
 #ifndef BT_NET_CONN_H

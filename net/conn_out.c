@@ -1,4 +1,4 @@
-/* net/conn_out.c: output of a connection: collected in chunks during a turn, written at its end. */
+/* net/conn_out.c: output of a connection: collected in chunks during a turn, written at its end; of casts to many, at one of the next. */
 #include "net/net_internal.h"
 
 enum {
@@ -21,6 +21,15 @@ void net_conn_mark(struct net_conn *c)
     if (net_link_is_empty(&loop->to_flush)) /* else it was aroused already */
         net_loop_arouse(loop);
     net_link_add(&loop->to_flush, &c->link);
+}
+
+void net_conn_hurry(struct net_conn *c)
+{
+    if (c->is_spread) {
+        c->is_spread = false;
+        net_link_remove(&c->link);
+    }
+    net_conn_mark(c);
 }
 
 void net_conn_spread(struct net_conn *c)
@@ -178,7 +187,7 @@ static void hold(struct net_conn *c)
     net_conn_fail(c, BT_EDOWN);
 }
 
-/* From where it is kept. What the kernel does not take becomes the connection's own, since what is kept goes with the turn. */
+/* From where it is kept. What the kernel does not take becomes the connection's own, since nobody else waits for its room. */
 static void write_cast(struct net_conn *c)
 {
     struct net_loop *loop = net_loop_of(c);

@@ -27,7 +27,7 @@ enum {
     NET_LISTEN_BACKLOG = 4096,
     NET_CHUNK_SMALL = 4 * 1024,   /* sizes of output buffers, their header included */
     NET_CHUNK_LARGE = 64 * 1024,
-    NET_CAST_ROOM = 256 * 1024,   /* what is cast in one turn is kept up to this */
+    NET_CAST_ROOM = 256 * 1024,   /* what is cast until nobody has a part to write is kept up to this */
     NET_WHEEL_BITS = 6,
     NET_WHEEL_SLOTS = 1 << NET_WHEEL_BITS,
     NET_WHEEL_LEVELS = 7,
@@ -217,6 +217,7 @@ void net_conn_show_all(struct net_loop *loop);                                  
 void net_conn_mark(struct net_conn *c);                                             /* have it flushed in this turn's prepare phase */
 enum bt_err net_conn_wire(struct net_conn *c, const void *data, size_t len);        /* bytes out of the bottom layer */
 enum bt_err net_conn_write_check(const struct net_conn *c);                         /* BT_OK: it takes output */
+void net_conn_hurry(struct net_conn *c);                                            /* the same, though it could have waited for later turns */
 void net_conn_spread(struct net_conn *c);                                           /* it has a part of casts to write, in this turn or one of the next */
 void net_conn_flush_all(struct net_loop *loop);
 

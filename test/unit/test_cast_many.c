@@ -118,12 +118,37 @@ static int count_that_got(const char *text)
     return count;
 }
 
+static void wait_got(const char *text, int count)
+{
+    uint64_t limit_us = net_clock_us() + AID_DEADLINE_MS * UINT64_C(1000);
+
+    while (count_that_got(text) != count)
+        assert_true(net_clock_us() < limit_us);
+}
+
 static void wait_all_got(const char *text)
 {
     wait_until(many.aid, many.aid->loop->cast_users == 0);
     assert_int_equal(many.aid->loop->casts_len, 0);
-    for (int i = 0; i < MANY; i++)
-        assert_true(has_got(&many.members[i], text));
+    wait_got(text, MANY);
+}
+
+/* Whoever reads all that he gets is not closed as one who does not. */
+static void nobody_waits_until_his_queue_is_full(void **state)
+{
+    static const char bytes[8192];
+    char got[sizeof bytes];
+    (void)state;
+
+    many.aid->limits.out_high_bytes = 16384;
+    many.aid->limits.out_low_bytes = 4096;
+    for (int i = 0; i < 16; i++) {
+        cast_to_all(bytes, sizeof bytes);
+        aid_turn(many.aid);
+        for (int k = 0; k < MANY; k++)
+            assert_int_not_equal(recv(many.members[k].fd, got, sizeof got, MSG_DONTWAIT), 0);
+    }
+    assert_int_equal(many.aid->loop->cast_users, 0);
 }
 
 static void what_comes_meanwhile_leaves_in_the_same_write(void **state)
@@ -134,7 +159,7 @@ static void what_comes_meanwhile_leaves_in_the_same_write(void **state)
     say("one ");
     aid_turn(many.aid);
     assert_int_equal(writes() - before, FIRST);
-    assert_int_equal(count_that_got("one "), FIRST);
+    wait_got("one ", FIRST);
     say("two");
     wait_all_got("one two");
     assert_int_equal(writes() - before, FIRST + (MANY - FIRST) + FIRST);
@@ -159,12 +184,12 @@ static void who_has_something_of_his_own_does_not_wait(void **state)
     say("one ");
     assert_int_equal(net_conn_write(last->c, "mine ", 5), BT_OK);
     aid_turn(many.aid);
-    assert_true(has_got(last, "one mine "));
+    assert_int_equal(net_conn_queued(last->c), 0);
     assert_false(has_got(&many.members[MANY - 2], "one "));
     say("two");
     wait_until(many.aid, many.aid->loop->cast_users == 0);
-    assert_true(has_got(last, "one mine two"));
-    assert_int_equal(count_that_got("one two"), MANY - 1);
+    wait_got("one two", MANY - 1);
+    wait_until(many.aid, has_got(last, "one mine two"));
 }
 
 /* A loop that always has somebody waiting would else run out of room, and copy for each. */
@@ -174,6 +199,7 @@ static void before_the_room_is_full_all_write(void **state)
     uint64_t before = writes();
     (void)state;
 
+    many.aid->limits.out_low_bytes = NET_CAST_ROOM; /* below it they may wait */
     cast_to_all(bytes, sizeof bytes);
     aid_turn(many.aid);
     assert_int_equal(writes() - before, FIRST);
@@ -196,9 +222,10 @@ static void who_waits_may_close_or_end_or_go_on_reading(void **state)
     net_conn_finish(ended->c, 5000);
     aid_turn(many.aid);
     assert_null(gone->c);
-    assert_true(has_got(shown, "one"));
+    assert_int_equal(net_conn_queued(shown->c), 0);
+    assert_int_equal(net_conn_queued(ended->c), 0);
     wait_until(many.aid, many.aid->loop->cast_users == 0);
-    assert_int_equal(count_that_got("one"), MANY - 1);
+    wait_got("one", MANY - 1);
     assert_int_equal(recv(ended->fd, ended->got, 1, 0), 0);
 }
 
@@ -211,6 +238,7 @@ int main(void)
         TEST(all_have_it_after_a_few_turns),
         TEST(who_has_something_of_his_own_does_not_wait),
         TEST(before_the_room_is_full_all_write),
+        TEST(nobody_waits_until_his_queue_is_full),
         TEST(who_waits_may_close_or_end_or_go_on_reading),
     };
 
