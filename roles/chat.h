@@ -62,6 +62,7 @@ struct chat_op {
     bool is_verified;           /* its refusal was checked against the log's end */
     bool is_unsure;             /* a write of it was sent and its outcome is not known */
     bool is_done;               /* the store has answered for it: it stands in the log */
+    uint64_t asked_ms;          /* net_now_ms() when its row was first given to the store, or the log's end asked for it; 0: never */
     uint8_t tries;              /* those that met the fence, or were not heard of; stays at its largest */
     uint64_t except_session;    /* who needs no push */
     uint64_t trace;
@@ -110,6 +111,8 @@ struct chat_conv {
     enum chat_conv_state state;
     bool is_in_line;
     uint32_t quota;                    /* so many of its ready ops go into the batch that is being made */
+    bool is_reading_log;               /* not only a 1:1's rights */
+    bool is_read_again;                /* the process stood still while its log was read */
     bool is_others;                    /* another node's by the ring, when that was last looked at */
     bool is_stale;                     /* what is known may be wrong: read anew once nothing is being written */
     bool is_outrun;                    /* another node may have written here: the log's
@@ -122,7 +125,7 @@ struct chat_conv {
     struct store_pair pair;            /* lo != 0 */
     uint64_t rights_ms;                /* net_now_ms() when a 1:1's rights were read; 0: never */
     uint64_t db_generation;            /* of the store's connection when the tail was read */
-    uint64_t known_ms;                 /* net_now_ms() when head_seq was surely the last */
+    uint64_t known_ms;                 /* net_now_ms() when that was asked of the store which showed head_seq to be the last */
     uint64_t owned_ms;                 /* net_now_ms() when the ring last said that it is this node's, or what
                                         * others may have written had just been read */
     uint64_t head_seq;                 /* of the last message that stands */
@@ -323,7 +326,8 @@ void chat_conv_remember(struct chat_conv *c, const struct chat_recent *r);
 
 registry_changed_cb chat_owner_view;                       /* arg: struct chat */
 bool chat_owner_may_differ(struct chat_conv *c);           /* another node may have written since something was last heard of it */
-void chat_owner_saw(struct chat_conv *c);                  /* the store's answer says that its log ends where it is known to */
+void chat_owner_saw(struct chat_conv *c, uint64_t asked_ms); /* the store's answer to what was asked then: its log ends where it is known to */
+void chat_owner_read(struct chat_conv *c);                 /* the log's end has been read, and what changed with it */
 void chat_owner_stop(struct chat *chat);
 
 /* ---- chat_check.c ----------------------------------------------------------------------------------------------------------- */

@@ -159,7 +159,7 @@ void chat_committed(struct chat_conv *c, struct chat_op *op)
     const struct store_message *m = &op->row;
 
     op->is_done = true;
-    chat_owner_saw(c);
+    chat_owner_saw(c, op->asked_ms);
     if (m->seq > c->head_seq) {
         c->head_seq = m->seq;
         c->head_ms = m->sent_ms;
@@ -395,7 +395,7 @@ static void take_ops(struct chat_batch *b, struct chat_conv *c)
 {
     struct chat *chat = c->chat;
     int64_t now_ms = store_now_ms(chat->env.store), ms = c->head_ms > now_ms ? c->head_ms : now_ms;
-    uint64_t seq = c->head_seq;
+    uint64_t seq = c->head_seq, asked_ms = net_now_ms(chat->env.loop);
 
     for (; c->quota > 0 && c->ready.first != NULL; c->quota--) {
         struct chat_op *op = chat_ops_pop(&c->ready);
@@ -405,6 +405,7 @@ static void take_ops(struct chat_batch *b, struct chat_conv *c)
         }
         op->row.seq = ++seq;
         op->row.sent_ms = ms;
+        op->asked_ms = asked_ms;
         if (planted(PLANTED_EARLY_ACK))
             chat_op_reply(op);
         chat_ops_push(&b->ops, op);

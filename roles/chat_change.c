@@ -104,6 +104,8 @@ static void change_write(void *conv_arg)
     struct db_list *list = db_list_new(store_db(chat->env.store));
     struct store_message row = op->row;
 
+    if (op->asked_ms == 0)
+        op->asked_ms = net_now_ms(chat->env.loop);
     switch (op->kind) {
     case OP_SEND:
         add_first(c, list);

@@ -19,7 +19,7 @@ static void verify_done(enum bt_err err, const struct db_rows *rows, void *arg)
     } else {
         chat_ops_unshift(&c->waiting, op);
         if (head == c->head_seq)
-            chat_owner_saw(c);
+            chat_owner_saw(c, op->asked_ms);
         else
             chat_conv_forget(c); /* ready ops go back before it: they came before it */
     }
@@ -40,6 +40,7 @@ static bool is_unverified(const struct chat_conv *c, const struct chat_op *op)
 static void verify(struct chat_conv *c, struct chat_op *op)
 {
     op->is_verified = true;
+    op->asked_ms = net_now_ms(c->chat->env.loop);
     c->busy = op;
     store_message_newest(c->chat->env.store, c->hi, c->lo, 1, verify_done, op);
 }

@@ -311,6 +311,7 @@ static void load_failed(struct chat_conv *c, enum bt_err err)
     struct chat_op *op;
 
     c->state = CONV_UNKNOWN;
+    c->is_reading_log = false;
     while ((op = chat_ops_pop(&c->waiting)) != NULL)
         chat_op_end(c->chat, op, op->is_unsure ? BT_EUNSURE : err == BT_ECLOSING ? err : err == BT_EBUSY ? err : BT_EDOWN, "the conversation can't be read now");
 }
@@ -318,7 +319,9 @@ static void load_failed(struct chat_conv *c, enum bt_err err)
 static void load_end(struct chat_conv *c)
 {
     c->state = CONV_READY;
-    c->owned_ms = net_now_ms(c->chat->env.loop); /* however long the read took: what waits for it goes on */
+    if (c->is_reading_log)
+        chat_owner_read(c);
+    c->is_reading_log = false;
     if (c->rights_print != 0 && c->lo == 0 && print_rights(c) != c->rights_print)
         log_info("conv %llu/0: its rights have changed unheard, through another node, found at seq %llu", (unsigned long long)c->hi,
                  (unsigned long long)c->head_seq);
@@ -425,6 +428,7 @@ static void load(struct chat_conv *c)
 
     c->is_loading_all = c->state == CONV_UNKNOWN || c->is_stale || c->is_unborn;
     c->state = CONV_LOADING;
+    c->is_reading_log = true;
     c->is_stale = false;
     c->is_outrun = false;
     c->known_ms = net_now_ms(chat->env.loop);

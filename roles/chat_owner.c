@@ -81,13 +81,22 @@ static void look_at_pulse(struct chat *chat, uint64_t now_ms)
         pulse(chat);
 }
 
-void chat_owner_saw(struct chat_conv *c)
+/* What the answer says was so when it was asked for: it may have lain here while the process stood still. */
+void chat_owner_saw(struct chat_conv *c, uint64_t asked_ms)
+{
+    if (asked_ms > c->known_ms)
+        c->known_ms = asked_ms;
+}
+
+/* However long the read took, what waits for it goes on. Only one that the process stood still in is made again, once. */
+void chat_owner_read(struct chat_conv *c)
 {
     uint64_t now_ms = net_now_ms(c->chat->env.loop);
 
     look_at_pulse(c->chat, now_ms);
-    if (c->chat->away_ms < now_ms) /* else the answer has lain here meanwhile */
-        c->known_ms = now_ms;
+    c->is_read_again = !c->is_read_again && c->known_ms < c->chat->away_ms;
+    if (!c->is_read_again)
+        c->owned_ms = now_ms;
 }
 
 bool chat_owner_may_differ(struct chat_conv *c)
@@ -96,7 +105,6 @@ bool chat_owner_may_differ(struct chat_conv *c)
     uint64_t now_ms = net_now_ms(chat->env.loop);
 
     look_at_pulse(chat, now_ms);
-    /* What was read during a standstill is not read again, or where they come often nothing would ever be written. */
     bool is_from_before = c->known_ms < chat->away_ms && c->owned_ms < chat->away_ms;
     if (!is_from_before && (now_ms < c->known_ms + CHAT_FRESH_MS || now_ms < c->owned_ms + CHAT_FRESH_MS))
         return false;

@@ -66,8 +66,8 @@ static struct chat_conv *find_conv(struct chat_aid *c)
 
 typedef void delay_fn(struct chat_aid *c);
 
-/* Ann's message goes out after one read, though there is a delay in each. */
-static void check_delayed(struct chat_aid *c, delay_fn *delay)
+/* Ann's message goes out after so many reads, though there is a delay in each. */
+static void check_delayed(struct chat_aid *c, delay_fn *delay, size_t reads)
 {
     struct chat_answer *a;
 
@@ -76,7 +76,7 @@ static void check_delayed(struct chat_aid *c, delay_fn *delay)
     see(c, 2);
     fake_db_hold(c->db, true);
     a = chat_aid_send(c, 100, 9000);
-    for (size_t i = 1; i <= 3 && fake_db_count(c->db, INSERT) == 0; i++) {
+    for (size_t i = 1; i <= reads + 2 && fake_db_count(c->db, INSERT) == 0; i++) {
         chat_aid_wait_asked(c, TAIL, i);
         delay(c);
         while (fake_db_count(c->db, TAIL) == i && fake_db_count(c->db, INSERT) == 0) {
@@ -86,7 +86,7 @@ static void check_delayed(struct chat_aid *c, delay_fn *delay)
     }
     fake_db_hold(c->db, false);
     wait_status(c, a, RPC_STATUS_OK);
-    assert_int_equal(fake_db_count(c->db, TAIL), 1);
+    assert_int_equal(fake_db_count(c->db, TAIL), reads);
 }
 
 static void read_slowly(struct chat_aid *c)
@@ -96,7 +96,7 @@ static void read_slowly(struct chat_aid *c)
 
 static void a_message_is_written_though_each_read_of_its_log_takes_long(void **state)
 {
-    check_delayed(*state, read_slowly);
+    check_delayed(*state, read_slowly, 1);
 }
 
 static void stand_still(struct chat_aid *c)
@@ -107,7 +107,7 @@ static void stand_still(struct chat_aid *c)
 
 static void a_message_is_written_though_the_process_stands_still_again_and_again(void **state)
 {
-    check_delayed(*state, stand_still);
+    check_delayed(*state, stand_still, 2);
 }
 
 static void what_was_written_here_while_another_owned_it_is_read_when_it_comes_back(void **state)
@@ -142,8 +142,10 @@ static void sent_done(const struct rpc_reply *reply, void *arg)
     next->answer = chat_aid_ask(next->c, RPC_CHAT_SIGNAL, GROUP | RPC_TARGET_GROUP, &typing, 5000, NULL);
 }
 
-/* The process stood still after the write was done; meanwhile another node took over. */
-static void the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now(void **state)
+typedef void notice_fn(struct chat_aid *c);
+
+/* The process stood still after the write was done; meanwhile another node took over. That is noticed then, or by the answer itself. */
+static void check_old_answer(struct chat_aid *c, notice_fn *notice)
 {
     const SendRequest req = { .client_msg_id = 100, .body = rpc_str("hello") };
     const struct rpc_ctx ctx = { .caller = ANN, .target = GROUP | RPC_TARGET_GROUP, .session = 11, .timeout_ms = 9000 };
@@ -151,7 +153,6 @@ static void the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now(voi
     const struct db_val later[] = { I(GROUP), I(0), I(BEN), I(901), I(HEAD + 2), I(7), I(1000) };
     const struct db_val both[] = { I(ANN), I(1), I(0), I(0), I(1), I(0), I(BEN), I(3), I(0), I(0), I(1), I(0) };
     const struct db_val group[] = { I(0), I(0), { .type = DB_BYTES, .len = 1, .p = "g" }, { .type = DB_BYTES, .len = 1, .p = "g" } };
-    struct chat_aid *c = *state;
     struct chat *chat = c->chat;
     struct next next = { .c = c };
 
@@ -166,12 +167,41 @@ static void the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now(voi
     fake_db_hold(c->db, true);
     rpc_send_msg(c->rpc, RPC_CHAT_SEND, &ctx, &req, sent_done, &next);
     chat_aid_wait_asked(c, INSERT, 1);
+    chat_aid_turn_for(c, 5);
     chat->pulse_ms -= 2000;
     chat_conv_find(chat, GROUP, 0)->known_ms -= 2000;
+    notice(c);
     fake_db_hold(c->db, false);
     while (next.answer == NULL)
         net_loop_turn(c->loop, 10);
     wait_status(c, next.answer, RPC_STATUS_PERMISSION_DENIED);
+}
+
+static void notice_nothing(struct chat_aid *c)
+{
+    (void)c;
+}
+
+static void the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now(void **state)
+{
+    check_old_answer(*state, notice_nothing);
+}
+
+static void notice_first(struct chat_aid *c)
+{
+    struct chat *chat = c->chat;
+    uint64_t limit_us = net_clock_us() + 10 * UINT64_C(1000000);
+
+    while (chat->away_ms == 0) {
+        assert_true(net_clock_us() < limit_us);
+        net_loop_turn(c->loop, 10);
+    }
+    chat_aid_turn_for(c, 5);
+}
+
+static void it_says_nothing_of_now_either_if_the_standstill_was_noticed_before_it(void **state)
+{
+    check_old_answer(*state, notice_first);
 }
 
 int main(void)
@@ -182,6 +212,7 @@ int main(void)
         T(a_message_is_written_though_the_process_stands_still_again_and_again),
         T(what_was_written_here_while_another_owned_it_is_read_when_it_comes_back),
         T(the_answer_to_a_write_that_lay_here_for_long_says_nothing_of_now),
+        T(it_says_nothing_of_now_either_if_the_standstill_was_noticed_before_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
