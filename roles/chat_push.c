@@ -245,6 +245,10 @@ static enum bt_err reach(uint8_t **buf, size_t *cap, size_t size)
     return BT_OK;
 }
 
+_Static_assert(sizeof(PushEvent) == 2 * sizeof(struct rpc_bytes) + 16 && sizeof(SignalEvent) == 2 * sizeof(struct rpc_bytes) + 24 &&
+                   sizeof(Message) == 2 * sizeof(struct rpc_bytes) + 64,
+               "of a new field that is a view or a message the bytes must be added");
+
 /* struct_size, shown: of the message, and of all that its views show. So how long it becomes need not be asked first. */
 static inline enum bt_err encode(const pb_msgdesc_t *fields, const void *msg, size_t struct_size, size_t shown, uint8_t **buf, size_t *cap,
                                  size_t *len_out)

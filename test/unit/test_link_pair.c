@@ -14,7 +14,7 @@
 #include "rpc/link_internal.h"
 #include "rpc_ends.h"
 
-enum { GRACE_MS = 40 };
+enum { GRACE_MS = 40, SOON_MS = 500 };
 
 static void answer_with_push(struct ends *e, size_t i)
 {
@@ -130,7 +130,7 @@ static void what_is_open_at_the_end_of_its_turn_runs_out_of_time(void **state)
     struct asked q[4];
 
     for (uint32_t i = 0; i < 4; i++) {
-        asked_start(&q[i], e->a.link, i == 1 ? 0 : i == 2 ? ENDLESS_MS : GRACE_MS, "x");
+        asked_start(&q[i], e->a.link, i == 1 ? 0 : i == 2 ? ENDLESS_MS : SOON_MS, "x");
         assert_false(net_timer_is_running(&q[i].out.timer));
     }
     ends_until(e, &e->b.kept_count, 4);
