@@ -36,7 +36,7 @@ const struct conf_key store_keys[] = {
       .help = "How many user and group ids a process takes at a time; a restart skips the rest of them." },
     { .section = "store", .name = "cache_kib", .type = CONF_INT, .def = "16384", .min = 256, .max = 16777216, .unit = "KiB",
       .help = "SQLite: page cache of each of the two connections." },
-    { .section = "store", .name = "wal_kib", .type = CONF_INT, .def = "4096", .min = 64, .max = 4194304, .unit = "KiB",
+    { .section = "store", .name = "wal_kib", .type = CONF_INT, .def = "16384", .min = 64, .max = 4194304, .unit = "KiB",
       .help = "SQLite: the write-ahead log is copied into the database when it is longer than this." },
     { .section = NULL },
 };
