@@ -2,9 +2,13 @@
 #include "net/loop.h"
 
 #include <signal.h>
+#include <time.h>
 
 #include "net/mem.h"
 #include "net/net_internal.h"
+
+#define LOG_MODULE "net"
+#include "net/log.h"
 
 /* Rounds of tasks at the end of a read, and before the turn's writes: enough for tasks that defer tasks, an end for those that never stop. */
 enum { TASK_ROUNDS_MAX = 8 };
@@ -88,6 +92,51 @@ void net_loop_run_early(struct net_loop *loop)
         run_tasks(loop, &loop->early);
 }
 
+/* ---- standing still ---- */
+
+/* A machine that slept stood still too. */
+static uint64_t awake_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void look_at_pulse(struct net_loop *loop)
+{
+    uint64_t now_ms = awake_ms(), away_ms = now_ms - loop->alive_ms;
+
+    if (loop->alive_ms == 0)
+        return;
+    loop->alive_ms = now_ms;
+    if (away_ms < NET_STOOD_MS)
+        return;
+    loop->stood_ms = net_clock_us() / 1000;
+    log_info("this process stood still for about %llu ms", (unsigned long long)away_ms);
+}
+
+static void on_pulse(uv_timer_t *handle)
+{
+    look_at_pulse(handle->loop->data);
+}
+
+void net_loop_watch(struct net_loop *loop)
+{
+    if (loop->alive_ms != 0)
+        return;
+    loop->alive_ms = awake_ms();
+    uv_timer_start(&loop->pulse, on_pulse, NET_PULSE_MS, NET_PULSE_MS);
+}
+
+uint64_t net_loop_stood_ms(struct net_loop *loop)
+{
+    look_at_pulse(loop);
+    return loop->stood_ms;
+}
+
+/* ---- turns ---- */
+
 static bool has_tasks(const struct net_loop *loop)
 {
     return !task_list_is_empty(&loop->early) || !task_list_is_empty(&loop->tasks) || !net_link_is_empty(&loop->to_show);
@@ -97,6 +146,7 @@ static void on_prepare(uv_prepare_t *handle)
 {
     struct net_loop *loop = handle->loop->data;
 
+    look_at_pulse(loop);
     for (int round = 0; round < TASK_ROUNDS_MAX; round++) {
         if (!has_tasks(loop))
             break;
@@ -131,6 +181,8 @@ enum bt_err net_loop_new(struct net_loop **out)
     net_link_init(&loop->flushing);
     net_wheel_init(loop);
     uv_timer_init(&loop->uv, &loop->turn_timer);
+    uv_timer_init(&loop->uv, &loop->pulse);
+    uv_unref((uv_handle_t *)&loop->pulse);
     uv_idle_init(&loop->uv, &loop->idle);
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_prepare_start(&loop->prepare, on_prepare);
@@ -142,7 +194,8 @@ enum bt_err net_loop_new(struct net_loop **out)
 static bool is_own_handle(const struct net_loop *loop, const uv_handle_t *handle)
 {
     return handle == (const uv_handle_t *)&loop->prepare || handle == (const uv_handle_t *)&loop->idle ||
-           handle == (const uv_handle_t *)&loop->wheel_timer || handle == (const uv_handle_t *)&loop->turn_timer;
+           handle == (const uv_handle_t *)&loop->wheel_timer || handle == (const uv_handle_t *)&loop->turn_timer ||
+           handle == (const uv_handle_t *)&loop->pulse;
 }
 
 static void count_foreign(uv_handle_t *handle, void *arg)
@@ -171,6 +224,7 @@ void net_loop_free(struct net_loop *loop)
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_close((uv_handle_t *)&loop->wheel_timer, NULL);
     uv_close((uv_handle_t *)&loop->turn_timer, NULL);
+    uv_close((uv_handle_t *)&loop->pulse, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     busy = uv_loop_close(&loop->uv);
     assert(busy == 0);

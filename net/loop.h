@@ -38,6 +38,17 @@ uint64_t net_now_ms(const struct net_loop *loop);
 uint64_t net_clock_us(void);
 
 /*
+ * Was this process, or its machine, stopped for a while, or a turn that long? Others may have given it up meanwhile, and what it finds
+ * in its sockets, queues and timers then is from before. net_loop_watch(): notice it from now on, which takes a few turns in a second
+ * but does not keep the loop running. net_loop_stood_ms(): net_clock_us() / 1000 when that was last noticed, 0: never; it is looked
+ * at there and then, so that whoever asks hears of it however early in the turn he runs. A standstill of NET_STOOD_MS is noticed for
+ * certain, one shorter by up to NET_PULSE_MS perhaps.
+ */
+enum { NET_STOOD_MS = 1000, NET_PULSE_MS = 250 };
+void net_loop_watch(struct net_loop *loop);
+uint64_t net_loop_stood_ms(struct net_loop *loop);
+
+/*
  * A task that runs once, soon: after the callback that deferred it has returned, before the turn's writes,
  * in the order of deferring. The memory is the caller's, embedded in his object, zeroed before first use.
  * net_defer() on a task that is already waiting does nothing. net_defer_cancel() on one that is not does nothing.

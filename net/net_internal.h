@@ -71,6 +71,9 @@ struct net_loop {
     uv_idle_t idle;              /* active while there is work that must not wait for polling */
     uv_timer_t wheel_timer;
     uv_timer_t turn_timer;       /* bounds the wait of net_loop_turn() */
+    uv_timer_t pulse;            /* runs once the loop is watched */
+    uint64_t alive_ms;           /* by the clock that runs while the machine sleeps: when the loop last was seen to run; 0: not watched */
+    uint64_t stood_ms;           /* net_loop_stood_ms() */
     struct net_wheel wheel;
     struct net_task early;       /* list head: deferred, to the end of a read */
     struct net_task tasks;       /* list head: deferred, to the end of the turn */

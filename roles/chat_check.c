@@ -296,6 +296,11 @@ void chat_check(struct chat_conv *c, struct chat_op *op)
         chat_op_end(c->chat, op, rpc_call_is_dead(op->call) ? BT_ECANCELLED : BT_ETIMEOUT, NULL);
         return;
     }
+    /* Whoever wrote meanwhile made it fail at the fence, if it was decided before: so it comes by here before it is decided anew. */
+    if (op->kind == OP_APPLY && !op->is_unsure && !op->look && op->call != NULL && rpc_call_is_late(op->call)) {
+        chat_op_end(c->chat, op, BT_EDOWN, "this server stood still, and may be late with it");
+        return;
+    }
     switch (op->kind) {
     case OP_SEND:
     case OP_EDIT:

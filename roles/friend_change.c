@@ -212,6 +212,8 @@ static void change_found(enum bt_err err, const struct db_rows *rows, void *arg)
         c->peer_name_len = keep_name(c->peer_name, facts.peer_name);
         err = c->decide(c->self, &facts, &c->new, &detail);
     }
+    if (err == BT_OK && rpc_call_is_late(c->call)) /* the state may be the same as when it was asked, and come from others */
+        err = BT_EDOWN;
     if (err != BT_OK)
         change_fail(c, err, detail);
     else if (change_is_none(c))

@@ -156,6 +156,8 @@ static bool group_goes_on(struct group_job *job, enum bt_err err, const char *de
 {
     if (err == BT_OK && job->call && rpc_call_is_dead(job->call))
         err = BT_ECANCELLED;
+    else if (err == BT_OK && job->call && !job->is_written && rpc_call_is_late(job->call))
+        err = BT_EDOWN;
     if (err != BT_OK)
         group_fail(job, err, detail);
     return err == BT_OK;

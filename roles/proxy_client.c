@@ -32,6 +32,8 @@ static void client_request(struct rpc_link *l, struct rpc_call *call, const stru
         rpc_fail(call, BT_ENOMETHOD, NULL);
     } else if (info->access == RPC_ACCESS_SESSION && client->state != CLIENT_BOUND) {
         rpc_fail(call, BT_ENOAUTH, "log in first");
+    } else if (rpc_call_refuse_late(call)) {
+        log_debug("client %u: %s is to be asked again, as this proxy stood still", net_conn_id(proxy_client_conn(client)), info->name);
     } else if (info->role == RPC_ROLE_PROXY) {
         proxy_serve(client->proxy, call, frame);
     } else if (method == RPC_USER_LOGIN || method == RPC_USER_RESUME || method == RPC_USER_LOGOUT) {

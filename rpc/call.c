@@ -13,6 +13,7 @@ enum {
     SPARE_MAX = 16384,  /* calls kept for reuse: 2.5 MiB */
     DETAIL_MAX = 256,
     REPLY_ON_STACK = 2048,
+    LATE_MS = 250,
 };
 
 /*
@@ -89,7 +90,8 @@ static struct rpc_call *call_begin(struct rpc_link *l, uint32_t open_calls, cons
     call->link = l;
     call->loop = l->loop;
     call->h = *h;
-    call->due_ms = h->timeout_ms == 0 ? 0 : net_now_ms(l->loop) + (h->timeout_ms > age_ms ? h->timeout_ms - age_ms : 0);
+    call->came_ms = net_now_ms(l->loop) - age_ms;
+    call->due_ms = h->timeout_ms == 0 ? 0 : call->came_ms + (h->timeout_ms > age_ms ? h->timeout_ms : age_ms);
     call->on_dead = NULL;
     call->out = NULL;
     call->cancel = NULL;
@@ -206,6 +208,31 @@ uint32_t rpc_call_left_ms(const struct rpc_call *call)
     if (call->due_ms == 0)
         return UINT32_MAX;
     return call->due_ms <= now_ms ? 0 : (uint32_t)(call->due_ms - now_ms);
+}
+
+bool rpc_call_is_late(const struct rpc_call *call)
+{
+    const struct rpc_method_info *info = rpc_call_method(call);
+
+    return info && rpc_method_ages(info) && call->came_ms < net_loop_stood_ms(call->loop);
+}
+
+/*
+ * What the sockets held is read within this time, as is what the peers' kernels still held for want of room here. Between roles of one
+ * process nothing waits in a socket: there a call is late only if it came before.
+ */
+bool rpc_call_refuse_late(struct rpc_call *call)
+{
+    const struct rpc_method_info *info = rpc_call_method(call);
+
+    if (!info || !rpc_method_ages(info))
+        return false;
+    uint64_t stood_ms = net_loop_stood_ms(call->loop), until_ms = stood_ms + (call->link->pair ? 0 : LATE_MS);
+    if (stood_ms == 0 || call->came_ms >= until_ms)
+        return false;
+    uint64_t now_ms = net_now_ms(call->loop);
+    rpc_fail_retry(call, BT_EDOWN, now_ms < until_ms ? (uint32_t)(until_ms - now_ms) : 1, "this server stood still, and may be late with it");
+    return true;
 }
 
 bool rpc_call_is_dead(const struct rpc_call *call)

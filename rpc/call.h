@@ -24,6 +24,19 @@ const struct rpc_method_info *rpc_call_method(const struct rpc_call *call);
 /* Milliseconds that are left of the deadline, 0 when it has passed, UINT32_MAX when there is none. */
 uint32_t rpc_call_left_ms(const struct rpc_call *call);
 
+/*
+ * True when this process has stood still (net_loop_stood_ms) since the call came, and doing it late might do harm (rpc_method_ages):
+ * whoever made it may have given it up, had it done elsewhere, and seen it undone since. It is not begun any more then.
+ */
+bool rpc_call_is_late(const struct rpc_call *call);
+
+/*
+ * Of a call that has just come, before anything is done for it: end it if doing it late might do harm, and it may have waited in a
+ * socket while this process stood still. That is so for a moment after every standstill, of methods that repeat by state. The caller
+ * is told that nothing was done, and when to come again. True: it was ended.
+ */
+bool rpc_call_refuse_late(struct rpc_call *call);
+
 /* True when the caller cancelled, or its connection has gone: work that changes nothing may stop. */
 bool rpc_call_is_dead(const struct rpc_call *call);
 

@@ -62,6 +62,7 @@ struct rpc_call {
     struct rpc_link *link;                /* NULL: gone, or cancelled */
     struct net_loop *loop;
     struct rpc_header h;
+    uint64_t came_ms;                     /* net_now_ms(); when reading was stopped before: as if it had come then */
     uint64_t due_ms;                      /* 0: no deadline */
     void (*on_dead)(void *arg);
     void *on_dead_arg;

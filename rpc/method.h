@@ -31,6 +31,15 @@ struct rpc_method_info {
     const struct rpc_codec *req_codec; /* rpc_codec_of(req); NULL: it has none */
 };
 
+/*
+ * Whether doing it long after it was asked may do harm: it makes a state so, which others may have changed since. Who logs in, resumes or
+ * registers late hurts nobody; what repeats by an id is known as a repeat; what reads changes nothing.
+ */
+static inline bool rpc_method_ages(const struct rpc_method_info *info)
+{
+    return info->repeat == RPC_STATE && info->access != RPC_ACCESS_PUBLIC && info->role != RPC_ROLE_NODE;
+}
+
 /* NULL: no such method. O(1). */
 const struct rpc_method_info *rpc_method_info(uint16_t id);
 

@@ -150,6 +150,7 @@ enum bt_err rpc_new(struct net_loop *loop, const struct conf *conf, struct rpc *
     if (!rpc)
         return BT_ENOMEM;
     rpc->loop = loop;
+    net_loop_watch(loop);
     rpc->retry_tenths = RPC_RETRY_TENTHS_MAX;
     rpc->is_direct = strcmp(conf_str(conf, "rpc", "local"), "direct") == 0;
     rpc->timeout_ms = (uint32_t)conf_int(conf, "rpc", "timeout_ms");

@@ -60,6 +60,7 @@ struct rpc_ctx {
     uint64_t caller, target, session, trace;
     uint32_t timeout_ms;                   /* 0: [rpc] timeout_ms */
     uint8_t flags;                         /* RPC_FLAG_RESEND */
+    uint64_t since_ms;                     /* net_now_ms() when the call came; 0: it begins now */
 };
 struct rpc_ctx rpc_ctx_of(const struct rpc_call *call);     /* its timeout: what is left */
 
@@ -73,7 +74,8 @@ typedef void rpc_reply_cb(const struct rpc_reply *reply, void *arg);
  * Call the method at whoever serves it: RPC_ANY: of the live instances of the role two are drawn at random, and the one with fewer
  * outstanding calls is taken; RPC_OWNER: the ring's owner of the conversation of ctx->caller and ctx->target (rpc_key_of).
  * The payload is copied. What was surely not done is tried again elsewhere, what may be repeated too (then with the resend
- * flag), until the deadline; but that nothing was done is passed on after a few such answers. cb exactly once, never inside this call:
+ * flag), until the deadline; but that nothing was done is passed on after a few such answers. What
+ * sets a state is not sent (any more) once this process has stood still since ctx->since_ms: BT_EDOWN, or BT_EUNSURE. cb exactly once, never inside this call:
  * reply->err BT_EDOWN when nobody serves it in time.
  */
 struct rpc_pending *rpc_send(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const uint8_t *payload, size_t len, rpc_reply_cb *cb, void *arg);
@@ -129,6 +131,7 @@ struct rpc_stats {
     uint64_t timeouts;  /* calls that got no answer before their deadline */
     uint64_t requests;  /* calls that came in */
     uint64_t expired;   /* of these, such as were too late to begin */
+    uint64_t late;      /* and such as may have come before this process stood still */
 };
 const struct rpc_stats *rpc_stats(const struct rpc *rpc);
 

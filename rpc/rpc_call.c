@@ -247,6 +247,10 @@ static void try_within(struct rpc_pending *p, uint32_t left_ms)
         end_soon(p, out_of_time(p));
         return;
     }
+    if (rpc_pending_is_late(p)) {
+        end_soon(p, BT_EDOWN);
+        return;
+    }
     if (p->to && (p->tries > 0 || p->to->is_passed_over)) {
         end_soon(p, BT_EDOWN);
         return;
@@ -270,6 +274,11 @@ bool rpc_pending_flush(struct node_peer *peer)
     while (peer->first && rpc_peer_link(peer)) {
         struct rpc_pending *p = peer->first;
         rpc_waiting_remove(peer, p);
+        if (rpc_pending_is_late(p)) {
+            rpc_pending_leave(p);
+            end_soon(p, BT_EDOWN);
+            continue;
+        }
         if (!p->is_event) {
             transmit(p, rpc_pending_left_ms(p));
             continue;

@@ -109,6 +109,8 @@ void rpc_dispatch_request(struct rpc *rpc, struct rpc_call *call, const struct r
     } else if (rpc_call_left_ms(call) == 0) {
         rpc->stats.expired++;
         rpc_fail(call, BT_ETIMEOUT, "too late to begin");
+    } else if (rpc_call_refuse_late(call)) {
+        rpc->stats.late++;
     } else if (hand_over(rpc, m, info, call, frame) != BT_OK) {
         rpc_fail(call, BT_EINVAL, "the payload is no request of %s.%s", info->service, info->name);
     }
@@ -135,5 +137,6 @@ struct rpc_ctx rpc_ctx_of(const struct rpc_call *call)
         .trace = h->trace,
         .timeout_ms = left_ms == UINT32_MAX ? 0 : left_ms > 0 ? left_ms : 1,
         .flags = h->flags & RPC_FLAG_RESEND,
+        .since_ms = call->came_ms,
     };
 }

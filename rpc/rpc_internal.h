@@ -93,6 +93,7 @@ struct rpc_pending {
     struct rpc_header h;                /* what does not change from try to try */
     size_t len;                         /* of payload */
     uint64_t deadline_ms;
+    uint64_t since_ms;                  /* when it was asked for, of a method that ages; else 0 */
     rpc_reply_cb *cb;
     void *arg;
     struct rpc_pending *next_waiting, *prev_waiting;
@@ -203,6 +204,7 @@ void rpc_pending_fill(struct rpc_pending *p, struct rpc *rpc, const struct rpc_m
 enum bt_err rpc_pending_copy(struct rpc_pending *p, const uint8_t *payload, size_t len);
 void rpc_pending_forget(struct rpc_pending *p);                 /* its payload: it is not sent (any more) */
 uint32_t rpc_pending_left_ms(const struct rpc_pending *p);
+bool rpc_pending_is_late(const struct rpc_pending *p);          /* this process stood still since it was asked for: it is not sent any more */
 void rpc_pending_leave(struct rpc_pending *p);           /* it is no longer among its peer's outstanding */
 void rpc_pending_free(struct rpc_pending *p);
 void rpc_pending_free_spare(struct rpc *rpc);

@@ -122,7 +122,14 @@ void rpc_pending_fill(struct rpc_pending *p, struct rpc *rpc, const struct rpc_m
     };
     p->may_be_done = (ctx->flags & RPC_FLAG_RESEND) != 0;
     p->deadline_ms = net_now_ms(rpc->loop) + (ctx->timeout_ms > 0 ? ctx->timeout_ms : rpc->timeout_ms);
+    if (rpc_method_ages(info))
+        p->since_ms = ctx->since_ms > 0 ? ctx->since_ms : net_clock_us() / 1000;
     list_add(rpc, p);
+}
+
+bool rpc_pending_is_late(const struct rpc_pending *p)
+{
+    return p->since_ms > 0 && p->since_ms < net_loop_stood_ms(p->rpc->loop);
 }
 
 uint32_t rpc_pending_left_ms(const struct rpc_pending *p)

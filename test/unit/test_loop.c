@@ -317,6 +317,67 @@ static void missing_memory_is_an_error_everywhere(void **state)
     assert_int_equal(f->rings, 0);
 }
 
+/* ---- standing still ---- */
+
+static void stand_still(uint32_t ms)
+{
+    usleep(ms * 1000); /* no turn meanwhile: all that a stopped process is, as seen from within */
+}
+
+static void ask_stood(void *arg)
+{
+    struct fixture *f = arg;
+
+    if (net_loop_stood_ms(f->loop) > 0)
+        f->seen[f->n++] = 's';
+}
+
+static void a_standstill_is_noticed_by_whoever_asks_first(void **state)
+{
+    struct fixture *f = *state;
+    struct net_timer timer = { 0 };
+
+    net_loop_watch(f->loop);
+    net_loop_turn(f->loop, 0);
+    assert_int_equal(net_loop_stood_ms(f->loop), 0);
+    net_timer_start(f->loop, &timer, 1, ask_stood, f); /* older than the pulse, and so before it */
+    uint64_t before_ms = net_clock_us() / 1000;
+    stand_still(NET_STOOD_MS);
+    net_loop_turn(f->loop, 0);
+    assert_int_equal(f->n, 1);
+    uint64_t stood_ms = net_loop_stood_ms(f->loop);
+    assert_true(stood_ms >= before_ms + NET_STOOD_MS);
+    net_loop_turn(f->loop, 0);
+    assert_true(net_loop_stood_ms(f->loop) == stood_ms); /* once is enough */
+    stand_still(NET_STOOD_MS);
+    assert_true(net_loop_stood_ms(f->loop) >= stood_ms + NET_STOOD_MS); /* before any turn */
+}
+
+static void a_loop_that_waits_does_not_stand_still(void **state)
+{
+    struct fixture *f = *state;
+
+    net_loop_watch(f->loop);
+    net_loop_watch(f->loop);
+    for (int i = 0; i < 3; i++) {
+        uint64_t began_us = net_clock_us();
+        net_loop_turn(f->loop, 10 * NET_STOOD_MS);
+        assert_in_range(net_clock_us() - began_us, 0, NET_STOOD_MS * 1000);
+    }
+    assert_int_equal(net_loop_stood_ms(f->loop), 0);
+    net_loop_run(f->loop); /* being watched keeps nothing running */
+}
+
+static void a_loop_that_is_not_watched_says_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    net_loop_turn(f->loop, 0);
+    stand_still(NET_STOOD_MS);
+    net_loop_turn(f->loop, 0);
+    assert_int_equal(net_loop_stood_ms(f->loop), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -335,6 +396,9 @@ int main(void)
         TEST(a_broken_pipe_is_reported_as_both),
         TEST(a_file_cannot_be_watched),
         TEST(missing_memory_is_an_error_everywhere),
+        TEST(a_standstill_is_noticed_by_whoever_asks_first),
+        TEST(a_loop_that_waits_does_not_stand_still),
+        TEST(a_loop_that_is_not_watched_says_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
