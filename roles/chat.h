@@ -10,7 +10,7 @@
  *      know).
  *
  * A conversation takes its ops in the order in which they came. A signal that nothing stands before goes from chat.c to
- * chat_push.c at once. Loop thread only.
+ * chat_push.c at once; in a cluster only while presence is being read for another. Loop thread only.
  */
 #ifndef BT_ROLES_CHAT_H
 #define BT_ROLES_CHAT_H
@@ -229,6 +229,8 @@ struct chat {
     struct chat_trace *traces;         /* power of two */
     size_t ntraces, traces_cap;
     uint64_t presence_generation, presence_position;
+    uint64_t presence_as_of_ms;        /* net_now_ms() when the read began that the copy is of */
+    uint64_t presence_began_ms;        /* of the last read */
     bool presence_reading;
     bool presence_is_lost;             /* the last read failed */
     uint64_t presence_young_ms;        /* until then it may lack users that proxies have yet to write */
@@ -338,7 +340,7 @@ void chat_check(struct chat_conv *c, struct chat_op *op);
 /* A signal that need not wait, and that may be sent: answered and pushed, without an op. False: nothing was done. */
 bool chat_signal_at_once(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event);
 
-enum { CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000 };
+enum { CHAT_RIGHTS_MS = 5000, CHAT_FRESH_MS = 1000, CHAT_RECENT_MS = 100 };
 
 /* ---- chat_sender.c ---------------------------------------------------------------------------------------------------------- */
 
@@ -422,6 +424,8 @@ void chat_presence_look(struct chat *chat, struct chat_wait *w);
 void chat_presence_early(struct chat *chat);            /* read it without waiting for it */
 #endif
 bool chat_presence_is_current(const struct chat *chat); /* it would run it at once */
+/* It is being read for somebody, and the copy was good less than CHAT_RECENT_MS ago: enough for what is not stored. */
+bool chat_presence_is_recent(const struct chat *chat);
 bool chat_presence_has(const struct chat *chat, uint64_t user_id);
 
 /* A user's first node, and the one after that; NULL: no more. Not while presence changes. */

@@ -279,11 +279,22 @@ static void check_signal(struct chat_conv *c, struct chat_op *op)
     chat_push_op(c->chat, op);
 }
 
+/*
+ * Is the copy of presence good enough for a signal to go by? Where it has to be read, signals that come meanwhile need not wait
+ * for that: but those do whose receiver it does not know to be connected, as he may have come, and those that would overtake what waits.
+ */
+static bool knows_receivers(const struct chat_conv *c, uint64_t sender_id)
+{
+    if (chat_presence_is_current(c->chat))
+        return true;
+    return c->lo != 0 && c->pins == 0 && chat_presence_is_recent(c->chat) && chat_presence_has(c->chat, sender_id == c->hi ? c->lo : c->hi);
+}
+
 bool chat_signal_at_once(struct chat_conv *c, struct rpc_call *call, const SignalEvent *event)
 {
     const char *detail;
 
-    if (!chat_conv_is_free(c) || !chat_presence_is_current(c->chat) || is_group_old(c) ||
+    if (!chat_conv_is_free(c) || !knows_receivers(c, event->sender_id) || is_group_old(c) ||
         may_write(c, event->sender_id, &detail) != BT_OK)
         return false;
     chat_push_signal(c, call, event);

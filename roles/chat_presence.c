@@ -169,6 +169,7 @@ static enum bt_err apply_all(struct chat *chat, const struct presence_delta *del
             apply(chat, &delta->items[i]);
     chat->presence_generation = delta->generation;
     chat->presence_position = delta->position;
+    chat->presence_as_of_ms = chat->presence_began_ms;
     return BT_OK;
 }
 
@@ -244,6 +245,7 @@ static void read_start(struct chat *chat)
     chat->waits = NULL;
     chat->waits_last = &chat->waits;
     chat->presence_reading = true;
+    chat->presence_began_ms = net_now_ms(chat->env.loop);
     presence_read(chat->env.presence, chat->presence_generation, chat->presence_position, read_done, chat);
 }
 
@@ -259,6 +261,12 @@ bool chat_presence_is_current(const struct chat *chat)
 {
     return !chat->presence_reading && !chat->presence_is_lost && !is_young(chat) &&
            presence_is_current(chat->env.presence, chat->presence_generation, chat->presence_position);
+}
+
+bool chat_presence_is_recent(const struct chat *chat)
+{
+    return chat->presence_reading && !chat->presence_is_lost && !is_young(chat) && chat->presence_generation != 0 &&
+           net_now_ms(chat->env.loop) < chat->presence_as_of_ms + CHAT_RECENT_MS;
 }
 
 void chat_presence_look(struct chat *chat, struct chat_wait *w)

@@ -174,6 +174,188 @@ static void signals_while_presence_is_read_are_pushed_after_that(void **state)
     assert_int_equal(((struct chat *)c->chat)->nops, 0);
 }
 
+/* ---- while presence is being read for another ---- */
+
+static struct {
+    struct chat_wait wait;
+    bool has_run;
+} other;
+
+static void other_run(struct chat *chat, struct chat_wait *w, enum bt_err err)
+{
+    (void)chat, (void)w, (void)err;
+    other.has_run = true;
+}
+
+/* Until slow_presence_release(): presence is as in a cluster, and another waits for it. */
+static struct chat_conv *read_for_another(struct chat_aid *c)
+{
+    struct chat_conv *conv = open_conv(c);
+
+    other.has_run = false;
+    other.wait.run = other_run;
+    slow_presence_hold(c->presence);
+    chat_presence_look(c->chat, &other.wait);
+    slow_presence_wait(c->loop);
+    return conv;
+}
+
+static void assert_other_waits_and_end(struct chat_aid *c)
+{
+    assert_false(other.has_run);
+    slow_presence_release(c->presence);
+    chat_aid_turn_until(c, &other.has_run);
+}
+
+static size_t under_way(const struct chat_aid *c)
+{
+    return ((const struct chat *)c->chat)->nops;
+}
+
+/* However many they are, nothing is kept of them. */
+static void signals_go_by_the_copy_while_presence_is_read_for_another(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_answer *a[20];
+
+    read_for_another(c);
+    for (int i = 0; i < 20; i++)
+        a[i] = signal_ben(c);
+    for (int i = 0; i < 20; i++)
+        wait_status(c, a[i], RPC_STATUS_OK);
+    assert_int_equal(c->npushed, 23);
+    assert_int_equal(c->nreceivers, 23);
+    assert_int_equal(under_way(c), 0);
+    assert_other_waits_and_end(c);
+    assert_int_equal(c->npushed, 23);
+}
+
+static void a_signal_does_not_go_by_a_copy_that_is_old(void **state)
+{
+    struct chat_aid *c = *state;
+
+    read_for_another(c);
+    ((struct chat *)c->chat)->presence_as_of_ms -= CHAT_RECENT_MS; /* Redis is slow */
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 3);
+    assert_int_equal(under_way(c), 1);
+    assert_other_waits_and_end(c);
+    chat_aid_wait_count(c, &c->npushed, 4);
+}
+
+static void how_old_a_copy_is_counts_from_when_its_read_began(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat *chat;
+    uint64_t began_ms;
+
+    read_for_another(c);
+    chat = c->chat;
+    began_ms = net_now_ms(c->loop);
+    chat_aid_turn_for(c, 20);
+    assert_other_waits_and_end(c);
+    assert_in_range(chat->presence_as_of_ms, 1, began_ms);
+    assert_false(chat_presence_is_recent(chat)); /* nobody reads it any more: the next signal does */
+}
+
+/* He may have come just now: only the read tells. */
+static void a_signal_to_one_who_seems_away_waits_for_the_read(void **state)
+{
+    struct chat_aid *c = *state;
+
+    presence_set(c->presence, BEN, false, NULL, NULL);
+    chat_aid_turn_for(c, 20);
+    chat_aid_script(c, 4, 4);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 0);
+    presence_set(c->presence, BEN, true, NULL, NULL);
+    slow_presence_hold(c->presence);
+    other.has_run = false;
+    other.wait.run = other_run;
+    chat_presence_look(c->chat, &other.wait);
+    slow_presence_wait(c->loop);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_int_equal(under_way(c), 1);
+    assert_other_waits_and_end(c);
+    chat_aid_wait_count(c, &c->npushed, 1);
+}
+
+static void a_signal_does_not_overtake_a_message_that_waits_to_be_pushed(void **state)
+{
+    struct chat_aid *c = *state;
+
+    read_for_another(c);
+    wait_status(c, chat_aid_send(c, 100, 5000), RPC_STATUS_OK);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 3);
+    assert_other_waits_and_end(c);
+    chat_aid_wait_count(c, &c->npushed, 6);
+    assert_int_equal(c->pushed[3], HEAD + 1);
+    assert_int_equal(c->pushed[4], 0);
+    assert_int_equal(c->pushed[5], 0);
+}
+
+static void rights_that_were_lost_meanwhile_are_not_passed_over(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = read_for_another(c);
+    size_t asked = fake_db_count(c->db, PAIR);
+
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_int_equal(c->npushed, 4);
+    conv->rights_ms = 0; /* a block was answered */
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    assert_int_equal(fake_db_count(c->db, PAIR), asked + 1);
+    assert_int_equal(c->npushed, 4); /* it has an op of its own, and waits with that */
+    assert_other_waits_and_end(c);
+    chat_aid_wait_count(c, &c->npushed, 5);
+    conv->pair.hi_blocks = true;
+    wait_status(c, signal_ben(c), RPC_STATUS_PERMISSION_DENIED);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 5);
+}
+
+static void a_block_that_is_known_refuses_a_signal_while_presence_is_read(void **state)
+{
+    struct chat_aid *c = *state;
+    struct chat_conv *conv = read_for_another(c);
+
+    conv->pair.hi_blocks = true;
+    wait_status(c, signal_ben(c), RPC_STATUS_PERMISSION_DENIED);
+    assert_other_waits_and_end(c);
+    chat_aid_turn_for(c, 20);
+    assert_int_equal(c->npushed, 3);
+}
+
+/* From then on proxies are asked, for all that comes. */
+static void once_presence_fails_no_signal_goes_by_the_copy(void **state)
+{
+    struct chat_aid *c = *state;
+
+    read_for_another(c);
+    slow_presence_fail(c->presence, BT_EDOWN);
+    chat_aid_turn_until(c, &other.has_run);
+    for (int i = 0; i < 2; i++) { /* lost, then back, but perhaps without those who have yet to be written */
+        other.has_run = false;
+        if (i == 0)
+            slow_presence_hold(c->presence);
+        chat_presence_look(c->chat, &other.wait);
+        assert_true(((struct chat *)c->chat)->presence_reading);
+        assert_false(chat_presence_is_recent(c->chat));
+        if (i == 0) {
+            slow_presence_wait(c->loop);
+            slow_presence_release(c->presence);
+        }
+        chat_aid_turn_until(c, &other.has_run);
+    }
+    wait_status(c, signal_ben(c), RPC_STATUS_OK);
+    chat_aid_wait_count(c, &c->npushed, 4);
+}
+
 static void a_signal_that_is_too_long_is_refused(void **state)
 {
     static const uint8_t bytes[8192];
@@ -324,6 +506,14 @@ int main(void)
         TEST(after_the_store_reconnects_a_signal_has_its_conversation_read),
         TEST(a_signal_finds_who_has_just_come),
         TEST(signals_while_presence_is_read_are_pushed_after_that),
+        TEST(signals_go_by_the_copy_while_presence_is_read_for_another),
+        TEST(a_signal_does_not_go_by_a_copy_that_is_old),
+        TEST(how_old_a_copy_is_counts_from_when_its_read_began),
+        TEST(a_signal_to_one_who_seems_away_waits_for_the_read),
+        TEST(a_signal_does_not_overtake_a_message_that_waits_to_be_pushed),
+        TEST(rights_that_were_lost_meanwhile_are_not_passed_over),
+        TEST(a_block_that_is_known_refuses_a_signal_while_presence_is_read),
+        TEST(once_presence_fails_no_signal_goes_by_the_copy),
         TEST(a_signal_that_is_too_long_is_refused),
         TEST(a_group_that_is_old_is_looked_at_before_a_signal),
         TEST(who_is_muted_signals_nothing_until_that_is_over),
