@@ -3,7 +3,8 @@
  *
  * Numbers have no gaps, so heads and positions alone say which messages a reply will hold, and they are planned before any is read: idle
  * conversations cost a row of a list, no query. The walk goes in turns, each one query: a stretch of the list, planned as it
- * comes; the messages planned; at the end names, unread counts and the peers' marks of what the reply shows.
+ * comes; the messages planned; at the end names, the peers' marks and (in a list) unread counts of what the reply shows. Unread
+ * messages are not counted for Pull, which all devices of a proxy that failed ask at once: to count is most of the work.
  */
 #include <assert.h>
 
@@ -297,7 +298,7 @@ static bool walk_describe(struct walk *w)
         ranges[n++] = unread_range(&w->stops[i].place);
     if (n == 0)
         return false;
-    store_outlines(w->role->store, w->user_id, ranges, n, walk_describe_done, w);
+    store_outlines(w->role->store, w->user_id, ranges, n, !w->is_pull, walk_describe_done, w);
     return true;
 }
 

@@ -22,6 +22,51 @@
 #define RANGE_4 RANGE_1 " UNION ALL " RANGE_1 " UNION ALL " RANGE_1 " UNION ALL " RANGE_1
 #define RANGE_16 RANGE_4 " UNION ALL " RANGE_4 " UNION ALL " RANGE_4 " UNION ALL " RANGE_4
 
+/*
+ * Stretches that he was in when they were planned, as nearly all are: one walk of the key over all of them, which MariaDB plans
+ * and runs in a quarter of the time that a union of sixteen takes. It is told the index, as in member.c.
+ */
+#define SHOWN_IN(column)                                                                                                                                       \
+    " CASE WHEN COALESCE(r.edited_seq, x.edited_seq) >"                                                                                                        \
+    " (SELECT m.left_seq FROM member m WHERE m.hi = x.hi AND m.lo = x.lo AND m.user_id = ? AND m.left_seq > 0) THEN NULL"                                      \
+    " WHEN x.kind = 2 THEN r." column " ELSE x." column " END"
+#define IN_1 "(x.hi = ? AND x.lo = ? AND x.seq BETWEEN ? AND ?)"
+#define IN_4 IN_1 " OR " IN_1 " OR " IN_1 " OR " IN_1
+#define RANGES_IN                                                                                                                                              \
+    "SELECT x.hi, x.lo, x.seq, x.sender_id, x.client_msg_id, x.sent_ms, x.kind, x.refers_to_seq,"                                                              \
+    SHOWN_IN("content_type") " AS ctype," SHOWN_IN("body") " AS text FROM message x /*! FORCE INDEX (PRIMARY) */"                                              \
+    " LEFT JOIN message r ON x.kind = 2 AND r.hi = x.hi AND r.lo = x.lo AND r.seq = x.refers_to_seq"                                                           \
+    " WHERE " IN_4 " OR " IN_4 " OR " IN_4 " OR " IN_4 " ORDER BY x.hi, x.lo, x.seq"
+
+/* What asks for nothing, in unused places. */
+static const struct store_range nothing = { .hi = UINT64_MAX, .lo = UINT64_MAX, .first = 1, .last = 0 };
+
+static bool has_left(const struct store_range *ranges, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ranges[i].left_seq != 0)
+            return true;
+    return false;
+}
+
+static void history_in(struct store *st, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
+{
+    enum { READERS = 2, PARAMS = 4 };
+    struct db_val vals[READERS + STORE_RANGES_MAX * PARAMS];
+
+    vals[0] = vals[1] = db_int((int64_t)ranges[0].user_id);
+    for (size_t i = 0; i < STORE_RANGES_MAX; i++) {
+        const struct store_range *k = i < n ? &ranges[i] : &nothing;
+        struct db_val *v = vals + READERS + i * PARAMS;
+        assert(i >= n || k->user_id == ranges[0].user_id);
+        v[0] = db_int((int64_t)k->hi);
+        v[1] = db_int((int64_t)k->lo);
+        v[2] = db_int((int64_t)k->first);
+        v[3] = db_int((int64_t)k->last);
+    }
+    db_query(store_db(st), RANGES_IN, vals, sizeof vals / sizeof *vals, cb, arg);
+}
+
 void store_history(struct store *st, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
 {
     enum { PARAMS = 12 };
@@ -30,15 +75,19 @@ void store_history(struct store *st, const struct store_range *ranges, size_t n,
     size_t width = n == 1 ? 1 : STORE_RANGES_MAX;
 
     assert(n > 0 && n <= STORE_RANGES_MAX);
+    if (n > 1 && !has_left(ranges, n)) {
+        history_in(st, ranges, n, cb, arg);
+        return;
+    }
     for (size_t i = 0; i < width; i++) {
-        const struct store_range *k = i < n ? &ranges[i] : NULL; /* unused places ask for what can't exist */
+        const struct store_range *k = i < n ? &ranges[i] : &nothing;
         struct db_val *v = vals + i * PARAMS;
-        v[0] = v[4] = db_int(k && k->left_seq ? (int64_t)k->left_seq : INT64_MAX);
-        v[1] = v[5] = v[8] = db_int(k ? (int64_t)k->hi : -1);
-        v[2] = v[6] = v[9] = db_int(k ? (int64_t)k->lo : -1);
-        v[3] = v[7] = db_int(k ? (int64_t)k->user_id : 0);
-        v[10] = db_int(k ? (int64_t)k->first : 1);
-        v[11] = db_int(k ? (int64_t)k->last : 0);
+        v[0] = v[4] = db_int(k->left_seq ? (int64_t)k->left_seq : INT64_MAX);
+        v[1] = v[5] = v[8] = db_int((int64_t)k->hi);
+        v[2] = v[6] = v[9] = db_int((int64_t)k->lo);
+        v[3] = v[7] = db_int((int64_t)k->user_id);
+        v[10] = db_int((int64_t)k->first);
+        v[11] = db_int((int64_t)k->last);
     }
     db_query(store_db(st), width == 1 ? sql_1 : sql_16, vals, width * PARAMS, cb, arg);
 }

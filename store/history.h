@@ -32,8 +32,8 @@ struct store_logged {
 };
 
 /*
- * All messages in up to STORE_RANGES_MAX stretches, ordered by (hi,
- * lo, seq). The caller keeps their sum small. Rows: store_logged_of().
+ * All messages in up to STORE_RANGES_MAX stretches of different logs, all read by one user, ordered by (hi, lo,
+ * seq). The caller keeps their sum small. Rows: store_logged_of().
  */
 enum { STORE_RANGES_MAX = 16 };
 void store_history(struct store *st, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg);

@@ -84,14 +84,13 @@ struct store_place store_place_of(const struct db_rows *rows, size_t r)
     " LEFT JOIN chat_group g ON g.group_id = ?"                                                                                                                \
     " WHERE m.hi = ? AND m.lo = ? AND m.user_id = ?"
 
-void store_outlines(struct store *st, uint64_t user_id, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
+static void outlines_counted(struct store *st, uint64_t user_id, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
 {
     enum { PARAMS = 11 };
     static const char sql_1[] = OUTLINE_1, sql_16[] = X4(X4(OUTLINE_1)) " ORDER BY 1, 2";
     struct db_val vals[STORE_OUTLINES_MAX * PARAMS];
     size_t width = n == 1 ? 1 : STORE_OUTLINES_MAX;
 
-    assert(n > 0 && n <= STORE_OUTLINES_MAX);
     for (size_t i = 0; i < width; i++) {
         struct db_val *v = vals + i * PARAMS;
         const struct store_range *k = i < n ? &ranges[i] : NULL;
@@ -107,6 +106,36 @@ void store_outlines(struct store *st, uint64_t user_id, const struct store_range
         v[7] = is_group ? I(k->hi) : db_int(-1);
     }
     db_query(store_db(st), width == 1 ? sql_1 : sql_16, vals, width * PARAMS, cb, arg);
+}
+
+/* One walk of the key: MariaDB plans and runs it in a third of the time that a union takes, and nothing is counted. */
+#define PEER "CASE WHEN m.lo > 0 THEN m.hi + m.lo - m.user_id END"
+#define PLAIN_1 "(m.hi = ? AND m.lo = ? AND m.user_id = ?)"
+#define PLAIN_4 PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1
+
+static void outlines_plain(struct store *st, uint64_t user_id, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
+{
+    enum { PARAMS = 3 };
+    static const char sql[] = "SELECT m.hi, m.lo, 0 AS unread, COALESCE(g.name, a.name) AS title, p.delivered_seq, p.read_seq"
+                              " FROM member m /*! FORCE INDEX (PRIMARY) */"
+                              " LEFT JOIN member p ON p.hi = m.hi AND p.lo = m.lo AND p.user_id = " PEER
+                              " LEFT JOIN account a ON a.user_id = " PEER
+                              " LEFT JOIN chat_group g ON g.group_id = CASE WHEN m.lo = 0 THEN m.hi END"
+                              " WHERE " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " ORDER BY m.hi, m.lo";
+    struct db_val vals[STORE_OUTLINES_MAX * PARAMS];
+
+    for (size_t i = 0; i < STORE_OUTLINES_MAX; i++) {
+        vals[i * PARAMS] = i < n ? I(ranges[i].hi) : db_int(-1);
+        vals[i * PARAMS + 1] = i < n ? I(ranges[i].lo) : db_int(-1);
+        vals[i * PARAMS + 2] = I(user_id);
+    }
+    db_query(store_db(st), sql, vals, sizeof vals / sizeof *vals, cb, arg);
+}
+
+void store_outlines(struct store *st, uint64_t user_id, const struct store_range *ranges, size_t n, bool is_counted, db_rows_cb *cb, void *arg)
+{
+    assert(n > 0 && n <= STORE_OUTLINES_MAX);
+    (is_counted ? outlines_counted : outlines_plain)(st, user_id, ranges, n, cb, arg);
 }
 
 struct store_outline store_outline_of(const struct db_rows *rows, size_t r)

@@ -53,7 +53,7 @@ struct store_range {
 /* What a list of conversations shows besides. name is lent with the rows. */
 struct store_outline {
     uint64_t hi, lo;
-    uint32_t unread;                     /* within the range asked */
+    uint32_t unread;                     /* within the range asked, if counted */
     const void *name;                    /* the peer's or the group's */
     size_t name_len;
     uint64_t peer_delivered_seq, peer_read_seq; /* 1:1 */
@@ -61,10 +61,12 @@ struct store_outline {
 
 /*
  * Outlines of up to STORE_OUTLINES_MAX places of one user, ordered by (hi, lo). Unread are those messages in the range (which
- * the caller keeps short: each row of it is looked at) that others wrote, that are text or application's, and not recalled.
+ * the caller keeps short: each row of it is looked at) that others wrote, that are text or application's, and not recalled;
+ * with is_counted false they are 0 and the range is of no matter, which spares most of the work.
  */
 enum { STORE_OUTLINES_MAX = 16 };
-void store_outlines(struct store *st, uint64_t user_id, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg);
+void store_outlines(struct store *st, uint64_t user_id, const struct store_range *ranges, size_t n, bool is_counted, db_rows_cb *cb,
+                    void *arg);
 struct store_outline store_outline_of(const struct db_rows *rows, size_t r);
 
 /* Part of an atomic list: let the marks of a place rise to these; a mark that stands higher stays. */

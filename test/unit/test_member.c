@@ -158,10 +158,10 @@ static void places_are_found_by_their_keys(void **state)
 
 /* ---- outlines ------------------------------------------------------------------------------------------------------ */
 
-static void outlines(struct store_env *env, struct got *got, uint64_t user, const struct store_range *ranges, size_t n)
+static void outlines(struct store_env *env, struct got *got, uint64_t user, const struct store_range *ranges, size_t n, bool is_counted)
 {
     *got = (struct got){ 0 };
-    store_outlines(env->store, user, ranges, n, outlines_done, got);
+    store_outlines(env->store, user, ranges, n, is_counted, outlines_done, got);
     env_wait(env, &got->is_done);
 }
 
@@ -177,16 +177,18 @@ static void outlines_name_the_peer_or_the_group(void **state)
     seed_marks(env, 9, 4, 4, 6, 5);
     seed_group(env, 30, 4, "choir", 0);
     seed_member(env, 30, 0, 9, 1, 1, 0);
-    outlines(env, &got, 9, ranges, 3);
-    assert_int_equal(got.n, 3);
-    assert_string_equal(got.text[0], "anna");
-    assert_int_equal(got.outlines[0].peer_delivered_seq, 6);
-    assert_int_equal(got.outlines[0].peer_read_seq, 5);
-    assert_string_equal(got.text[1], "bert");
-    assert_string_equal(got.text[2], "choir");
-    assert_int_equal(got.outlines[2].peer_read_seq, 0);
-    outlines(env, &got, 9, ranges, 1);
-    assert_string_equal(got.text[0], "anna");
+    for (int is_counted = 0; is_counted < 2; is_counted++) {
+        outlines(env, &got, 9, ranges, 3, is_counted);
+        assert_int_equal(got.n, 3);
+        assert_string_equal(got.text[0], "anna");
+        assert_int_equal(got.outlines[0].peer_delivered_seq, 6);
+        assert_int_equal(got.outlines[0].peer_read_seq, 5);
+        assert_string_equal(got.text[1], "bert");
+        assert_string_equal(got.text[2], "choir");
+        assert_int_equal(got.outlines[2].peer_read_seq, 0);
+        outlines(env, &got, 9, ranges, 1, is_counted);
+        assert_string_equal(got.text[0], "anna");
+    }
 }
 
 static void only_what_others_said_and_did_not_take_back_is_unread(void **state)
@@ -204,11 +206,13 @@ static void only_what_others_said_and_did_not_take_back_is_unread(void **state)
     seed_message(env, 9, 4, 6, 4, 2, 1, "");
     seed_message(env, 9, 4, 7, 4, 4, 0, "membership");
     seed_message(env, 9, 4, 8, 4, 1, 0, "last");
-    outlines(env, &got, 9, &all, 1);
+    outlines(env, &got, 9, &all, 1, true);
     assert_int_equal(got.outlines[0].unread, 3);
-    outlines(env, &got, 9, &late, 1);
+    outlines(env, &got, 9, &late, 1, true);
     assert_int_equal(got.outlines[0].unread, 2);
-    outlines(env, &got, 9, &none, 1);
+    outlines(env, &got, 9, &none, 1, true);
+    assert_int_equal(got.outlines[0].unread, 0);
+    outlines(env, &got, 9, &all, 1, false);
     assert_int_equal(got.outlines[0].unread, 0);
 }
 

@@ -109,6 +109,25 @@ static void a_page_of_a_long_log_reads_no_more_than_it_shows(void **state)
     assert_reads_little(env, before, &newest, 64);
 }
 
+static void pages_of_many_logs_and_their_outlines_read_no_more_than_they_show(void **state)
+{
+    struct store_env *env = *state;
+    struct store_range ranges[STORE_RANGES_MAX];
+    struct env_answer pages = { 0 }, outlines = { 0 };
+    for (size_t i = 0; i < STORE_RANGES_MAX; i++)
+        ranges[i] = (struct store_range){ .hi = 5000 - STORE_RANGES_MAX + 1 + i, .first = 2, .last = 3, .user_id = 7 };
+    ranges[STORE_RANGES_MAX - 1].first = 1000;
+    ranges[STORE_RANGES_MAX - 1].last = 1069;
+    int64_t before = count_reads(env);
+    store_history(env->store, ranges, STORE_RANGES_MAX, env_answer_rows, &pages);
+    assert_reads_little(env, before, &pages, 100);
+    for (size_t i = 0; i < STORE_RANGES_MAX; i++)
+        ranges[i].hi = 1001 + i;
+    before = count_reads(env);
+    store_outlines(env->store, 7, ranges, STORE_OUTLINES_MAX, false, env_answer_rows, &outlines);
+    assert_reads_little(env, before, &outlines, STORE_OUTLINES_MAX);
+}
+
 static void a_page_of_ended_sessions_reads_only_itself(void **state)
 {
     struct store_env *env = *state;
@@ -183,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_head_of_a_long_log_is_found_without_reading_it),
         cmocka_unit_test(a_page_of_a_long_log_reads_no_more_than_it_shows),
+        cmocka_unit_test(pages_of_many_logs_and_their_outlines_read_no_more_than_they_show),
         cmocka_unit_test(a_page_of_ended_sessions_reads_only_itself),
         cmocka_unit_test(a_login_looks_at_no_sessions_of_others),
     };
