@@ -1,10 +1,11 @@
 /*
  * store/member.c: the SQL about places, marks and receipts.
  *
- * Several places are asked in one statement by UNION ALL of look-ups with constant keys, which both databases answer
- * by one short walk of an index each; a join with a list of keys would make MariaDB read whole conversations. For the
- * same reason the head is ORDER BY ... LIMIT 1 and not MAX(), and MariaDB is told (in what is a comment to SQLite) by which index:
- * where most logs are short it would read all of a log by the other one, and sort it.
+ * Several places are asked in one statement by their keys, joined by OR, or where each has a subquery of its own by UNION ALL
+ * of look-ups with constant keys. Both databases answer either by short walks of an index; a join with a list of keys would
+ * make MariaDB read whole conversations. For the same reason the head is ORDER BY ... LIMIT 1 and not MAX(), and MariaDB is
+ * told (in what is a comment to SQLite) by which index: where most logs are short it would read all of a log by the other one,
+ * and sort it.
  */
 #include "store/member.h"
 
@@ -37,11 +38,20 @@ void store_places(struct store *st, uint64_t user_id, uint64_t after_hi, uint64_
     db_query(store_db(st), sql, vals, 8, cb, arg);
 }
 
+/*
+ * Keys of members in one walk of theirs, which MariaDB plans and runs in half of the time that a union of sixteen takes, or less.
+ * It answers a union of look-ups at once only where nothing has to be sorted.
+ */
+#define PLAIN_1 "(m.hi = ? AND m.lo = ? AND m.user_id = ?)"
+#define PLAIN_4 PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1
+
 #define PLACE_1 "SELECT " PLACE_COLUMNS " FROM member m WHERE m.hi = ? AND m.lo = ? AND m.user_id = ?"
 
 void store_places_find(struct store *st, const struct store_place *keys, size_t n, db_rows_cb *cb, void *arg)
 {
-    static const char sql_1[] = PLACE_1, sql_16[] = X4(X4(PLACE_1)) " ORDER BY 1, 2, 3";
+    static const char sql_1[] = PLACE_1;
+    static const char sql_16[] = "SELECT " PLACE_COLUMNS " FROM member m /*! FORCE INDEX (PRIMARY) */"
+                                 " WHERE " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " ORDER BY m.hi, m.lo, m.user_id";
     struct db_val vals[STORE_PLACES_MAX * 3];
     size_t width = n == 1 ? 1 : STORE_PLACES_MAX;
 
@@ -108,10 +118,7 @@ static void outlines_counted(struct store *st, uint64_t user_id, const struct st
     db_query(store_db(st), width == 1 ? sql_1 : sql_16, vals, width * PARAMS, cb, arg);
 }
 
-/* One walk of the key: MariaDB plans and runs it in a third of the time that a union takes, and nothing is counted. */
 #define PEER "CASE WHEN m.lo > 0 THEN m.hi + m.lo - m.user_id END"
-#define PLAIN_1 "(m.hi = ? AND m.lo = ? AND m.user_id = ?)"
-#define PLAIN_4 PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1
 
 static void outlines_plain(struct store *st, uint64_t user_id, const struct store_range *ranges, size_t n, db_rows_cb *cb, void *arg)
 {
