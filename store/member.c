@@ -40,7 +40,8 @@ void store_places(struct store *st, uint64_t user_id, uint64_t after_hi, uint64_
 
 /*
  * Keys of members in one walk of theirs, which MariaDB plans and runs in half of the time that a union of sixteen takes, or less.
- * It answers a union of look-ups at once only where nothing has to be sorted.
+ * (A union of look-ups is as fast where nothing has to be sorted.) What is ordered by must not be a bare column: where a prepared
+ * statement meets keys that are all alike in one, MariaDB 10.11 does not order by it any more whenever it runs again.
  */
 #define PLAIN_1 "(m.hi = ? AND m.lo = ? AND m.user_id = ?)"
 #define PLAIN_4 PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1 " OR " PLAIN_1
@@ -51,7 +52,7 @@ void store_places_find(struct store *st, const struct store_place *keys, size_t 
 {
     static const char sql_1[] = PLACE_1;
     static const char sql_16[] = "SELECT " PLACE_COLUMNS " FROM member m /*! FORCE INDEX (PRIMARY) */"
-                                 " WHERE " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " ORDER BY m.hi, m.lo, m.user_id";
+                                 " WHERE " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " ORDER BY m.hi + 0, m.lo + 0, m.user_id + 0";
     struct db_val vals[STORE_PLACES_MAX * 3];
     size_t width = n == 1 ? 1 : STORE_PLACES_MAX;
 
@@ -128,7 +129,7 @@ static void outlines_plain(struct store *st, uint64_t user_id, const struct stor
                               " LEFT JOIN member p ON p.hi = m.hi AND p.lo = m.lo AND p.user_id = " PEER
                               " LEFT JOIN account a ON a.user_id = " PEER
                               " LEFT JOIN chat_group g ON g.group_id = CASE WHEN m.lo = 0 THEN m.hi END"
-                              " WHERE " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " ORDER BY m.hi, m.lo";
+                              " WHERE " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " OR " PLAIN_4 " ORDER BY m.hi + 0, m.lo + 0";
     struct db_val vals[STORE_OUTLINES_MAX * PARAMS];
 
     for (size_t i = 0; i < STORE_OUTLINES_MAX; i++) {

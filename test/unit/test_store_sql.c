@@ -357,7 +357,8 @@ static void look_back(struct tale *t)
         t->is_unordered = true;
         READ(store_message_find, ids, widths[i]);
         READ(store_message_find_seqs, ids, widths[i]);
-        READ(store_outlines, ALICE, ranges, widths[i]);
+        READ(store_outlines, ALICE, ranges, widths[i], true);
+        READ(store_outlines, ALICE, ranges, widths[i], false);
         t->is_unordered = false;
     }
 }
