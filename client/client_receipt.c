@@ -66,7 +66,7 @@ void client_receipt_row(struct client_conv *conv, const Conversation *row)
 
 static void ask(struct bt_client *c, ConversationKey after)
 {
-    ListConversationsRequest req = { .has_after = after.hi != 0, .after = after, .limit = PAGE };
+    ListConversationsRequest req = { .has_after = after.hi != 0, .after = after, .limit = PAGE, .brief = true };
     c->listed = after;
     c->is_listing = client_call(c, &(struct client_ask){
         .method = RPC_OFFLINE_LIST_CONVERSATIONS,

@@ -41,6 +41,7 @@ struct walk {
     struct rpc_call *call;
     struct arena arena;
     bool is_pull;
+    bool is_brief;         /* a list of heads and marks only */
     uint64_t user_id;
     struct key at;         /* the last conversation that the list gave */
     struct key until;
@@ -159,7 +160,7 @@ static enum bt_err walk_see(struct walk *w, const struct store_place *p)
     uint64_t top = store_place_top(p), position, first;
     enum bt_err err = BT_OK;
     if (!w->is_pull) {
-        err = walk_plan(w, p, top, 1);
+        err = walk_plan(w, p, top, w->is_brief ? 0 : 1);
     } else if (!walk_position(w, p, &position)) {
         err = walk_plan(w, p, 0, 0);
     } else if (planted(PLANTED_MARK_WITHHOLDS) && p->delivered_seq >= top) {
@@ -298,7 +299,7 @@ static bool walk_describe(struct walk *w)
         ranges[n++] = unread_range(&w->stops[i].place);
     if (n == 0)
         return false;
-    store_outlines(w->role->store, w->user_id, ranges, n, !w->is_pull, walk_describe_done, w);
+    store_outlines(w->role->store, w->user_id, ranges, n, !w->is_pull && !w->is_brief, walk_describe_done, w);
     return true;
 }
 
@@ -437,6 +438,7 @@ void offline_list_conversations(struct rpc_call *call, const void *msg, void *se
     w = walk_new(self_arg, call);
     if (!w)
         return;
+    w->is_brief = req->brief;
     w->stops_max = req->limit ? req->limit : LIST_LIMIT;
     w->messages_left = w->stops_max;
     w->list_rows = w->stops_max + 1; /* one more tells whether there is more */

@@ -48,6 +48,18 @@ static void a_list_shows_the_last_message_and_pages(void **state)
     assert_int_equal(r.conversations[1].messages_count, 1);
     assert_memory_equal(r.conversations[1].messages[0].body.data, "m11", 3);
     rpc_release(ListConversationsReply_fields, &r);
+    req.brief = true;
+    assert_int_equal(aid_call(&aid, RPC_OFFLINE_LIST_CONVERSATIONS, 9, 0, &req), RPC_STATUS_OK);
+    aid_decode(&aid, ListConversationsReply_fields, &r);
+    assert_int_equal(r.conversations_count, 2);
+    assert_true(r.more);
+    assert_int_equal(r.conversations[1].head_seq, 11);
+    assert_int_equal(r.conversations[1].read_seq, 7);
+    assert_int_equal(r.conversations[1].peer_read_seq, 5);
+    assert_int_equal(r.conversations[1].unread, 0);
+    assert_int_equal(r.conversations[1].messages_count, 0);
+    rpc_release(ListConversationsReply_fields, &r);
+    req.brief = false;
     req.has_after = true;
     req.after = (ConversationKey){ 101, 9 };
     assert_int_equal(aid_call(&aid, RPC_OFFLINE_LIST_CONVERSATIONS, 9, 0, &req), RPC_STATUS_OK);
