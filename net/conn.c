@@ -144,6 +144,16 @@ void net_conn_fail(struct net_conn *c, enum bt_err why)
     uv_close((uv_handle_t *)&c->tcp, conn_closed); /* input that is lent right now stays until then */
 }
 
+void net_conn_abort(struct net_conn *c, enum bt_err why)
+{
+    static const struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
+    uv_os_fd_t fd;
+
+    if (!c->is_closing && uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once); /* should it fail, it closes as any other */
+    net_conn_fail(c, why);
+}
+
 void net_conn_close(struct net_conn *c)
 {
     net_conn_fail(c, BT_OK);

@@ -132,6 +132,7 @@ bool net_conn_has_input(const struct net_conn *c); /* bytes from the peer wait: 
 /* When a peer ends its side in order, what is queued still leaves, within two seconds, before ops->closed. */
 void net_conn_close(struct net_conn *c);                        /* now: what is queued is dropped; repeated calls do nothing */
 void net_conn_fail(struct net_conn *c, enum bt_err why);        /* the same, giving the reason that ops->closed is told */
+void net_conn_abort(struct net_conn *c, enum bt_err why);       /* the same with a reset: what the kernel still holds is not sent either */
 void net_conn_finish(struct net_conn *c, uint32_t linger_ms);   /* write what is queued, close the layers in order, then close; linger_ms at most */
 
 bool net_conn_is_closing(const struct net_conn *c);

@@ -318,12 +318,23 @@ enum bt_err rpc_link_cast(struct rpc_link *l, struct rpc_cast *cast)
 
 /* ---- ending ---- */
 
+/*
+ * What was asked here and not answered may be done elsewhere now. It must not leave later, when a peer that did not read or was not
+ * reached does and is again.
+ */
+static bool must_not_linger(struct rpc_link *l, enum bt_err why)
+{
+    return l->calls_out && (rpc_link_out_of(l)->outs.count > 0 || why == BT_ETIMEOUT || why == BT_EDOWN);
+}
+
 static void begin_close(struct rpc_link *l, enum bt_err why)
 {
     if (l->calls_out && l->conn)
         rpc_link_out_of(l)->sent = rpc_link_out_of(l)->written - rpc_link_queued(l);
     l->is_closing = true;
-    if (l->conn)
+    if (l->conn && must_not_linger(l, why))
+        net_conn_abort(l->conn, why);
+    else if (l->conn)
         net_conn_fail(l->conn, why);
     else
         rpc_pair_close(l, why);

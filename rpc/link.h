@@ -144,7 +144,10 @@ struct rpc_cast {
 void rpc_cast_begin(struct rpc_cast *cast, struct net_loop *loop, const struct rpc_header *h, const uint8_t *payload, uint32_t len);
 enum bt_err rpc_link_cast(struct rpc_link *l, struct rpc_cast *cast); /* errors: rpc_link_event() */
 
-/* Close now / after what is queued has left. Open calls that came in stay valid and reply into nothing. */
+/*
+ * Close now / after what is queued has left. Open calls that came in stay valid and reply into nothing. While calls that were made on
+ * it are open, or when why is BT_ETIMEOUT or BT_EDOWN, rpc_link_close() resets the connection: the kernel sends nothing of them later.
+ */
 void rpc_link_close(struct rpc_link *l, enum bt_err why);
 void rpc_link_finish(struct rpc_link *l, uint32_t linger_ms);
 

@@ -1,4 +1,5 @@
 /* test/unit/test_link_peer.c: what a peer may do to a link that is ours, with bare bytes over a socket. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -208,6 +209,53 @@ static void replies_beyond_the_limit_close_the_link(void **state)
     free(text);
 }
 
+/* Calls that a peer gets while it does not read, more than the kernels hold. How many bytes of them it finds when it does, and how it ends. */
+static void give_up(enum bt_err why, uint32_t timeout_ms, size_t *left_out, size_t *came_out, int *end_out)
+{
+    enum { CALLS = 400, LEN = 32 * 1024 };
+    static struct asked q[CALLS];
+    static uint8_t sink[65536];
+    char *text = calloc(1, LEN + 1);
+    struct ends e;
+    ssize_t n;
+    int fd;
+
+    ends_init(&e);
+    e.limits_b.net.out_high_bytes = 2 * CALLS * LEN;
+    ends_join_raw(&e, &fd);
+    memset(text, 'x', LEN);
+    for (int i = 0; i < CALLS; i++)
+        asked_start(&q[i], e.b.link, timeout_ms, text);
+    for (int i = 0; i < CALLS && timeout_ms < ENDLESS_MS; i++)
+        ends_until_int(&e, &q[i].done, 1);
+    ends_turns(&e, 100);
+    assert_true(rpc_link_queued(e.b.link) > 0); /* the kernel is full */
+    *left_out = (size_t)CALLS * (RPC_HEADER_SIZE + LEN) - rpc_link_queued(e.b.link);
+    rpc_link_close(e.b.link, why);
+    ends_until_int(&e, &e.b.closed, 1);
+    for (int i = 0; i < CALLS; i++)
+        assert_int_equal(q[i].done, 1);
+    for (*came_out = 0; (n = recv(fd, sink, sizeof sink, 0)) > 0; *came_out += (size_t)n)
+        ;
+    *end_out = n < 0 ? errno : 0;
+    close(fd);
+    ends_deinit(&e);
+    free(text);
+}
+
+static void what_was_asked_of_a_peer_that_is_given_up_leaves_no_more(void **state)
+{
+    size_t left, came;
+    int end;
+    (void)state;
+    give_up(BT_OK, ENDLESS_MS, &left, &came, &end); /* calls are open */
+    assert_int_equal(end, ECONNRESET);
+    assert_true(came < left);
+    give_up(BT_ETIMEOUT, 50, &left, &came, &end); /* they have been given up already */
+    assert_int_equal(end, ECONNRESET);
+    assert_true(came < left);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +266,7 @@ int main(void)
         cmocka_unit_test(replies_and_cancels_of_unknown_calls_are_dropped),
         cmocka_unit_test(a_peer_that_reads_nothing_is_asked_nothing_more),
         cmocka_unit_test(replies_beyond_the_limit_close_the_link),
+        cmocka_unit_test(what_was_asked_of_a_peer_that_is_given_up_leaves_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
