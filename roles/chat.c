@@ -166,15 +166,30 @@ void chat_signal(struct rpc_call *call, const void *msg, void *self)
         submit(chat, call, chat_op_new(chat, OP_SIGNAL, call, 0, 0, req->type, req->body));
 }
 
-/* An id for the message that tells a change: like a device's, milliseconds above random bits. */
-static uint64_t own_msg_id(struct chat *chat)
+enum { MEMBERSHIP_MAX = 4096 };
+
+/*
+ * An id for the message that tells a change: the same for all tries of one call, whichever nodes they come by. So the unique key
+ * knows a try that comes late, when another was done and perhaps undone since. A call that nobody traces has one try.
+ */
+static uint64_t change_id(uint64_t trace, const uint8_t *change, size_t len)
 {
-    return (uint64_t)store_now_ms(chat->env.store) << 22 | randombytes_uniform(1u << 22);
+    static const unsigned char key[crypto_shorthash_KEYBYTES] = "bytetalk change";
+    unsigned char out[crypto_shorthash_BYTES];
+    uint8_t said[sizeof trace + MEMBERSHIP_MAX];
+    uint64_t id;
+
+    if (trace == 0)
+        randombytes_buf(&trace, sizeof trace);
+    memcpy(said, &trace, sizeof trace);
+    memcpy(said + sizeof trace, change, len);
+    crypto_shorthash(out, said, sizeof trace + len, key);
+    memcpy(&id, out, sizeof id);
+    return id >> 1 | 1; /* ids are stored as signed numbers, and 0 is none */
 }
 
 void chat_apply(struct rpc_call *call, const void *msg, void *self)
 {
-    enum { MEMBERSHIP_MAX = 4096 };
     struct chat *chat = self;
     const ApplyRequest *req = msg;
     uint8_t body[MEMBERSHIP_MAX];
@@ -190,13 +205,13 @@ void chat_apply(struct rpc_call *call, const void *msg, void *self)
     len = rpc_encode(Membership_fields, &req->change, body, sizeof body);
     op = chat_op_new(chat, OP_APPLY, call, STORE_MEMBERSHIP, 0, rpc_bytes("", 0), rpc_bytes(body, len));
     if (op != NULL) {
-        op->look = false; /* its id is made here: an earlier try, if it was done, shows in the state */
+        op->look = false; /* an earlier try, if it was done, shows in the state, or meets the key of its id */
         op->except_session = 0;
         op->request_id = req->request_id;
         op->keep_name = req->keep_name;
         op->keep_about = req->keep_about;
         op->keep_join_mode = req->keep_join_mode;
-        op->row.client_msg_id = own_msg_id(chat);
+        op->row.client_msg_id = change_id(op->trace, body, len);
         if (rpc_decode(Membership_fields, op->row.body, op->row.body_len, &op->change) != BT_OK) {
             chat_op_end(chat, op, BT_EINTERNAL, NULL);
             return;

@@ -251,6 +251,12 @@ static void apply_group_done(enum bt_err err, const struct db_rows *rows, void *
 
 static void check_apply(struct chat_conv *c, struct chat_op *op)
 {
+    const struct chat_recent *known = op->is_unsure ? NULL : chat_conv_recall(c, op->row.sender_id, op->row.client_msg_id);
+
+    if (known != NULL) { /* an earlier try of the call was done here, whatever became of it since */
+        chat_answer_known(c->chat, op, known->seq, known->digest, known->sent_ms);
+        return;
+    }
     if (op->look) { /* an earlier try of this very op may stand */
         chat_look(c, op);
         return;

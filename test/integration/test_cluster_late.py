@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from client import SLOW, Client, wait_until
+from client import SLOW, Client, msg_id, wait_until
 from cluster import Cluster
-from wire import GROUP, NOT_DONE
+from node import NodeClient
+from wire import GROUP, NOT_DONE, P
 
 HUNG_S, TRIES = 0.5, 100   # a call that takes as long is stuck in the node that does not run
 UNTIL_MS = 1 << 50
@@ -131,3 +132,30 @@ def test_a_whole_cluster_that_stood_still_goes_on(cluster, figure):
     took = time.monotonic() - began
     town.check(2)
     figure("a whole cluster stood still: a change and its undoing, asked for until done", took, 5 * SLOW)
+
+
+@pytest.mark.parametrize("window", ["0", "64"])
+def test_a_late_try_of_a_change_that_was_undone_changes_nothing(make_cluster, window):
+    """Two owners, who get tries of one call; only the store, or what they remember of it, tells them so."""
+    c = make_cluster({"node.secret_file": None, "chat.window": window}, units=1, counts={"proxy": 1, "chat": 2}, has_nginx=False)
+    town = Town(c)
+    first, second = owners = [NodeClient(n.address) for n in c.nodes("chat")]
+
+    def apply(node, is_muted, trace):
+        change = P.Membership(change=P.MUTED, user_id=town.ben.user_id, until_ms=UNTIL_MS if is_muted else 0)
+        return node.ok("Apply", caller=town.ann.user_id, target=town.group, trace=trace, change=change).seq
+
+    done, undone, again = msg_id(), msg_id(), msg_id()
+    end = town.rows[-1]
+    assert apply(first, True, done) == end + 1
+    assert apply(second, False, undone) == end + 2
+    for node in (second, first, second):
+        assert apply(node, True, done) == end + 1
+    town.check(2)
+    town.ben.settle()
+    town.ben.no_event("OnMessage", lambda m: m.seq > end + 2)
+    assert apply(first, True, again) == end + 3   # another call is another
+    assert apply(second, False, undone) in (0, end + 2)
+    town.check(3, is_muted=True)
+    for node in owners:
+        node.close()
