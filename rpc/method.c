@@ -1,5 +1,7 @@
-/* rpc/method.c: the names of the roles. */
+/* rpc/method.c: the names of the roles, and which methods must not be done late. */
 #include "rpc/method.h"
+
+#include "proto/methods.h"
 
 #include <string.h>
 
@@ -20,4 +22,9 @@ enum rpc_role rpc_role_parse(const char *word)
             return (enum rpc_role)role;
     }
     return RPC_ROLE_COUNT;
+}
+
+bool rpc_method_ages(const struct rpc_method_info *info)
+{
+    return info->repeat == RPC_STATE && info->access != RPC_ACCESS_PUBLIC && info->role != RPC_ROLE_NODE && info->id != RPC_CHAT_SIGNAL;
 }

@@ -33,12 +33,10 @@ struct rpc_method_info {
 
 /*
  * Whether doing it long after it was asked may do harm: it makes a state so, which others may have changed since. Who logs in, resumes or
- * registers late hurts nobody; what repeats by an id is known as a repeat; what reads changes nothing.
+ * registers late hurts nobody; what repeats by an id is known as a repeat; what reads changes nothing; a signal changes nothing that
+ * lasts, and is too cheap to look at clocks for.
  */
-static inline bool rpc_method_ages(const struct rpc_method_info *info)
-{
-    return info->repeat == RPC_STATE && info->access != RPC_ACCESS_PUBLIC && info->role != RPC_ROLE_NODE;
-}
+bool rpc_method_ages(const struct rpc_method_info *info);
 
 /* NULL: no such method. O(1). */
 const struct rpc_method_info *rpc_method_info(uint16_t id);
