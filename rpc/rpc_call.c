@@ -8,11 +8,14 @@
 #include <stdlib.h>
 
 #include "net/mem.h"
+#include "proto/client.pb.h"
+#include "rpc/bytes.h"
 #include "rpc/rpc_internal.h"
 
 enum {
     PAUSE_MIN_MS = 20,
     PAUSE_SPREAD_MS = 180,
+    TOLD_PAUSE_MAX_MS = 500,
     REFUSALS_MAX = 5,
 };
 
@@ -143,11 +146,26 @@ static void pause_for(struct rpc_pending *p, uint32_t pause_ms)
         net_timer_start(p->rpc->loop, &p->timer, pause_ms < left ? pause_ms : left, pause_ended, p);
 }
 
-/* At once elsewhere the first time; then with a pause, and not all callers at the same moment. */
-static void try_again(struct rpc_pending *p)
+/* At once elsewhere the first time; then with a pause, of least_ms at least, and not all callers at the same moment. */
+static void try_again(struct rpc_pending *p, uint32_t least_ms)
 {
+    uint32_t pause_ms = PAUSE_MIN_MS + rpc_random(p->rpc, PAUSE_SPREAD_MS);
+
     p->tries++;
-    pause_for(p, p->tries == 1 ? 0 : PAUSE_MIN_MS + rpc_random(p->rpc, PAUSE_SPREAD_MS));
+    pause_for(p, p->tries == 1 ? 0 : pause_ms < least_ms ? least_ms : pause_ms);
+}
+
+/* When whoever refused it wants to be asked again: most often there is only he to ask. */
+static uint32_t told_pause_ms(const struct rpc_reply *reply)
+{
+    Error error = { 0 };
+    uint32_t pause_ms = 0;
+
+    if (rpc_decode(Error_fields, reply->payload, reply->len, &error) == BT_OK) {
+        pause_ms = error.retry_after_ms < TOLD_PAUSE_MAX_MS ? error.retry_after_ms : TOLD_PAUSE_MAX_MS;
+        rpc_release(Error_fields, &error);
+    }
+    return pause_ms;
 }
 
 /*
@@ -175,7 +193,7 @@ static void answered(struct rpc_pending *p, const struct rpc_reply *reply)
     if (!rpc_status_is_not_done(reply->status) || p->is_abandoned)
         end(p, reply);
     else if (reply->status != RPC_STATUS_RESOURCE_EXHAUSTED && may_try_again(p))
-        try_again(p);
+        try_again(p, told_pause_ms(reply));
     else
         end(p, reply);
 }
@@ -198,7 +216,7 @@ static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
     else if (out->was_sent && p->info->repeat == RPC_ONCE)
         end_with(p, BT_EUNSURE);
     else
-        try_again(p);
+        try_again(p, 0);
 }
 
 static void transmit(struct rpc_pending *p, uint32_t left_ms)
@@ -301,7 +319,7 @@ void rpc_pending_fail_waiting(struct node_peer *peer)
             was_event_lost = true;
             rpc_pending_free(p);
         } else {
-            try_again(p);
+            try_again(p, 0);
         }
     }
     if (was_event_lost)
