@@ -32,7 +32,7 @@ class Method:
 
     def __init__(self, where, service, name, option, enums, req, reply):
         self.where, self.service, self.name = where, service, name
-        self.id, self.event = option.id, option.event
+        self.id, self.event, self.late = option.id, option.event, option.late
         self.role = enums["Role"][option.role].removeprefix("ROLE_").lower()
         self.route = enums["Route"][option.route]
         self.repeat = enums["Repeat"][option.repeat]
@@ -105,6 +105,8 @@ def check(methods):
             seen[key] = m.where
         if m.event != (m.repeat == "ONCE"):
             raise BadProto(f"{m.where}: events, and only events, have repeat: ONCE")
+        if m.late and m.repeat != "STATE":
+            raise BadProto(f"{m.where}: late is said of what has repeat: STATE, all else may always be")
         if m.role == "client" and not m.event:
             raise BadProto(f"{m.where}: clients are sent events only")
     if not methods:
@@ -134,7 +136,7 @@ def methods_c(methods, files, codecs):
     for m in methods:
         out.append(
             f'    {{ {m.constant}, "{m.service}", "{m.name}", RPC_ROLE_{m.role.upper()}, {ROUTES[m.route]}, '
-            f"RPC_{m.repeat}, RPC_ACCESS_{m.access}, {str(m.event).lower()},\n"
+            f"RPC_{m.repeat}, RPC_ACCESS_{m.access}, {str(m.event).lower()}, {str(m.late).lower()},\n"
             f"      {m.req}_fields, {m.reply}_fields, sizeof({m.req}), sizeof({m.reply}), {rows.get(m.req, 'NULL')} }},"
         )
     out += ["    { .id = 0 },", "};", ""]

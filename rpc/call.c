@@ -227,11 +227,11 @@ bool rpc_call_refuse_late(struct rpc_call *call)
 
     if (!info || !rpc_method_ages(info))
         return false;
-    uint64_t stood_ms = net_loop_stood_ms(call->loop), until_ms = stood_ms + (call->link->pair ? 0 : LATE_MS);
-    if (stood_ms == 0 || call->came_ms >= until_ms)
+    uint64_t stood_ms = net_loop_stood_ms(call->loop);
+    uint32_t late_ms = call->link->pair ? 0 : LATE_MS;
+    if (stood_ms == 0 || call->came_ms >= stood_ms + late_ms)
         return false;
-    uint64_t now_ms = net_now_ms(call->loop);
-    rpc_fail_retry(call, BT_EDOWN, now_ms < until_ms ? (uint32_t)(until_ms - now_ms) : 1, "this server stood still, and may be late with it");
+    rpc_fail_retry(call, BT_EDOWN, late_ms + 1, "this server stood still, and may be late with it");
     return true;
 }
 

@@ -1,7 +1,5 @@
-/* rpc/method.c: the names of the roles, and which methods must not be done late. */
+/* rpc/method.c: the names of the roles. */
 #include "rpc/method.h"
-
-#include "proto/methods.h"
 
 #include <string.h>
 
@@ -22,9 +20,4 @@ enum rpc_role rpc_role_parse(const char *word)
             return (enum rpc_role)role;
     }
     return RPC_ROLE_COUNT;
-}
-
-bool rpc_method_ages(const struct rpc_method_info *info)
-{
-    return info->repeat == RPC_STATE && info->access != RPC_ACCESS_PUBLIC && info->role != RPC_ROLE_NODE && info->id != RPC_CHAT_SIGNAL;
 }

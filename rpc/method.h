@@ -26,17 +26,17 @@ struct rpc_method_info {
     enum rpc_repeat repeat;
     enum rpc_access access;
     bool is_event;
+    bool may_be_late;                 /* options.proto: late */
     const pb_msgdesc_t *req, *reply;  /* payloads */
     size_t req_size, reply_size;      /* sizeof the C structs */
     const struct rpc_codec *req_codec; /* rpc_codec_of(req); NULL: it has none */
 };
 
-/*
- * Whether doing it long after it was asked may do harm: it makes a state so, which others may have changed since. Who logs in, resumes or
- * registers late hurts nobody; what repeats by an id is known as a repeat; what reads changes nothing; a signal changes nothing that
- * lasts, and is too cheap to look at clocks for.
- */
-bool rpc_method_ages(const struct rpc_method_info *info);
+/* Whether doing it long after it was asked may do harm: it makes a state so, which others may have changed since. */
+static inline bool rpc_method_ages(const struct rpc_method_info *info)
+{
+    return info->repeat == RPC_STATE && !info->may_be_late;
+}
 
 /* NULL: no such method. O(1). */
 const struct rpc_method_info *rpc_method_info(uint16_t id);

@@ -76,11 +76,13 @@ static void take_event(struct rpc_call *call, const void *msg, void *self)
 }
 
 static const struct rpc_method user_rows[] = {
-    { RPC_USER_GET_PROFILE, answer }, { RPC_USER_UPDATE_PROFILE, answer }, { RPC_USER_GET_USERS, answer }, { 0, NULL },
+    { RPC_USER_GET_PROFILE, answer }, { RPC_USER_UPDATE_PROFILE, answer }, { RPC_USER_GET_USERS, answer },
+    { RPC_USER_LOGOUT, answer },      { 0, NULL },
 };
 static const struct rpc_method friend_rows[] = { { RPC_FRIEND_PRESENCE_CHANGED, take_event }, { RPC_FRIEND_ADD_FRIEND, answer }, { 0, NULL } };
 static const struct rpc_method group_rows[] = { { RPC_GROUP_CREATE_GROUP, answer }, { 0, NULL } };
-static const struct rpc_method chat_rows[] = { { RPC_CHAT_SEND, answer }, { RPC_CHAT_NOTIFY, take_event }, { 0, NULL } };
+static const struct rpc_method chat_rows[] = { { RPC_CHAT_SEND, answer },   { RPC_CHAT_NOTIFY, take_event },
+                                              { RPC_CHAT_SIGNAL, answer }, { RPC_CHAT_DROP_RIGHTS, answer },  { 0, NULL } };
 static const struct rpc_method proxy_rows[] = { { RPC_PROXY_PUSH, take_event }, { 0, NULL } };
 
 static const struct {

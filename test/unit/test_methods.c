@@ -50,6 +50,8 @@ static void a_row_says_what_the_proto_file_says(void **state)
     assert_int_equal(push->access, RPC_ACCESS_NODE);
     assert_true(push->is_event);
     assert_int_equal(rpc_method_info(RPC_USER_LOGIN)->access, RPC_ACCESS_PUBLIC);
+    assert_true(rpc_method_info(RPC_USER_LOGIN)->may_be_late);
+    assert_false(rpc_method_info(RPC_USER_UPDATE_PROFILE)->may_be_late);
 }
 
 static void every_method_can_be_repeated_unless_it_is_an_event(void **state)
@@ -139,6 +141,8 @@ static void the_generator_refuses_what_would_not_work(void **state)
     assert_non_null(strstr(said, "S.A: id 0x0000"));
     assert_int_not_equal(generate(METHOD("A", OPTION("id: 1 role: ROLE_CHAT event: true")), said, sizeof said), 0);
     assert_non_null(strstr(said, "repeat: ONCE"));
+    assert_int_not_equal(generate(METHOD("A", OPTION("id: 1 role: ROLE_CHAT repeat: ID late: true")), said, sizeof said), 0);
+    assert_non_null(strstr(said, "repeat: STATE"));
 }
 
 int main(void)
