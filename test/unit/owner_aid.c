@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -124,6 +125,18 @@ uint8_t aid_call(struct owner_aid *a, uint16_t method, uint64_t caller, uint64_t
     a->is_done = false;
     rpc_send_msg(a->rpc, method, &ctx, req, call_done, a);
     assert_false(a->is_done);
+    env_wait(&a->env, &a->is_done);
+    return a->status;
+}
+
+uint8_t aid_call_and_stand_still(struct owner_aid *a, uint16_t method, uint64_t caller, uint64_t target, const void *req)
+{
+    struct rpc_ctx ctx = { .caller = caller, .target = target, .session = aid_session(caller), .trace = 77, .timeout_ms = 5000 };
+    a->is_done = false;
+    rpc_send_msg(a->rpc, method, &ctx, req, call_done, a);
+    net_loop_turn(a->env.loop, 0);
+    assert_false(a->is_done);
+    usleep((NET_STOOD_MS + 50) * 1000);
     env_wait(&a->env, &a->is_done);
     return a->status;
 }

@@ -56,6 +56,8 @@ void aid_stop(struct owner_aid *a);
 
 /* Make a call and wait for the answer, which is left in payload; returns its status. */
 uint8_t aid_call(struct owner_aid *a, uint16_t method, uint64_t caller, uint64_t target, const void *req);
+/* The same, but the process stands still once the role has begun with it. */
+uint8_t aid_call_and_stand_still(struct owner_aid *a, uint16_t method, uint64_t caller, uint64_t target, const void *req);
 /*
  * Make n calls at once, with a deadline too short for repeating them, and wait for all answers, of which so many were OK
  * (counts[0]) and so many refused for want of room (counts[1]). The second is what counts one reply; its arg is counts.

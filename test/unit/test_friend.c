@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -63,6 +64,23 @@ static void what_stands_already_is_ok_and_silent(void **state)
     assert_acts(env, RPC_FRIEND_DECLINE_FRIEND, ANN, BOB, FriendState_NO_FRIEND, false);
     assert_int_equal(env->npushes, 0);
     assert_int_equal(friend_rows(env), 0); /* rows that would say nothing are gone */
+}
+
+static void nobody_is_blocked_who_was_to_be_before_a_standstill(void **state)
+{
+    struct friend_env *env = *state;
+    struct proxy_call call;
+    FriendReply reply;
+
+    proxy_aid_begin(&env->aid, &call, RPC_FRIEND_BLOCK, (struct proxy_from){ ANN, BOB, ANN * 10 }, &(BlockRequest){ 0 }, &reply);
+    for (int turn = 0; turn < 2; turn++)
+        net_loop_turn(env->aid.env.loop, 0); /* it reads what stands */
+    assert_false(call.is_done);
+    usleep((NET_STOOD_MS + 50) * 1000);
+    assert_int_equal(proxy_aid_wait(&call), RPC_STATUS_UNAVAILABLE);
+    assert_int_equal(friend_rows(env), 0);
+    assert_int_equal(act(env, RPC_FRIEND_BLOCK, ANN, BOB, NULL), RPC_STATUS_OK);
+    assert_int_equal(friend_rows(env), 1);
 }
 
 static void a_crossing_request_is_an_accept(void **state)
@@ -396,6 +414,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_request_is_accepted),
         T(what_stands_already_is_ok_and_silent),
+        T(nobody_is_blocked_who_was_to_be_before_a_standstill),
         T(a_crossing_request_is_an_accept),
         T(a_request_is_declined_or_taken_back),
         T(the_target_must_be_another_user),
