@@ -124,7 +124,7 @@ struct bt_conversation {
     uint64_t left_seq;         /* not 0: no longer a member since */
     uint64_t delivered_seq, read_seq;           /* the user's marks */
     uint64_t peer_delivered_seq, peer_read_seq; /* 1:1: the other's */
-    uint32_t unread;           /* at most 1000 */
+    uint32_t unread;           /* at most 1000; counted for bt_conversations() only, else 0 */
     const struct bt_message *last; /* NULL: not told */
 };
 
