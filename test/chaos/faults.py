@@ -8,7 +8,7 @@ from probes import now_us
 from servers import NotReady
 
 # name: in faults.jsonl; count: how often at least in a whole run; seconds: about how long one takes, mending and measuring
-# included; domain: what it is done to, faults of two domains may overlap; is_quick: part of the short form;
+# included; domain: what it is done to, faults of two domains may overlap (a list: of each turn); is_quick: part of the short form;
 # needs: of hosts, disk, faketime, what the machine must offer; run(hit): does it.
 Kind = namedtuple("Kind", "name count seconds domain is_quick needs run")
 KINDS = {}

@@ -91,10 +91,14 @@ def delay(hit):
     hit.mended()
 
 
-@kind("slow", seconds=15, domain="relay")
+SLOWED = ["redis", "chat", "proxy", "mariadb"]
+
+
+# The database over too narrow a road is as good as away.
+@kind("slow", seconds=15, domain=["mariadb" if road == "mariadb" else "relay" for road in SLOWED])
 def slow(hit):
     """A road for little more than what goes there, or less."""
-    name = hit.at(["redis", "chat", "proxy", "mariadb"][hit.turn % 4], road="relay")
+    name = hit.at(SLOWED[hit.turn % 4], road="relay")
     rate = hit.rng.choice([32, 64, 128]) * 1024
     hit.detail["bytes_per_s"] = rate
     hit.strike(lambda: hit.town.relay.slow(name, bytes_per_s=rate))

@@ -17,9 +17,14 @@ LATEST = 1.25          # of the time that was given, until the schedule is done
 Item = namedtuple("Item", "kind turn index is_overlapping")
 
 
+def domain_of(item):
+    domain = item.kind.domain
+    return domain if isinstance(domain, str) else domain[item.turn % len(domain)]
+
+
 def may_overlap(one, other):
     """Without the database nobody can send, so a node's fault beside that would say nothing of the node."""
-    domains = {one.domain, other.domain}
+    domains = {domain_of(one), domain_of(other)}
     return "all" not in domains and len(domains) == 2 and domains != {"node", "mariadb"}
 
 
@@ -39,7 +44,7 @@ def plan(seed, kinds, rounds=ROUNDS):
     third = len(items) * 2 // 3
     for i in range(third, len(items)):
         before = items[i - 1]
-        if may_overlap(items[i].kind, before.kind) and not before.is_overlapping and rng.random() < OVERLAP:
+        if may_overlap(items[i], before) and not before.is_overlapping and rng.random() < OVERLAP:
             items[i] = items[i]._replace(is_overlapping=True)
     return items
 
@@ -91,7 +96,7 @@ class Runner:
             if time.monotonic() > until:
                 return
             together = [waiting.pop(0)]
-            if waiting and waiting[0].is_overlapping and may_overlap(waiting[0].kind, together[0].kind):
+            if waiting and waiting[0].is_overlapping and may_overlap(waiting[0], together[0]):
                 together.append(waiting.pop(0))
             is_alone = len(together) == 1 and all(f.done() for f in self.background)
             for f in [self.pool.submit(self._one, i, is_alone) for i in together]:
