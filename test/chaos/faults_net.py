@@ -55,7 +55,7 @@ def cut_between(hit):
     hold_cut(hit, pairs, nodes, rng.uniform(3, 8))
 
 
-@kind("zookeeper_expired", seconds=16, domain="zookeeper", needs={"hosts"})
+@kind("zookeeper_expired", count=6, seconds=16, domain="zookeeper", needs={"hosts"})
 def zookeeper_expired(hit):
     """A node that ZooKeeper gives up, while it serves on."""
     node = hit.node(["chat", "proxy", "chat", "group", "user"][hit.turn % 5])
