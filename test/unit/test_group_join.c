@@ -46,15 +46,18 @@ static void an_open_group_is_joined_at_once(void **state)
     assert_int_equal(join_status(STRANGER, target), RPC_STATUS_FAILED_PRECONDITION);
 }
 
-static void nobody_joins_who_asked_before_a_standstill(void **state)
+static void nobody_joins_or_asks_to_who_called_before_a_standstill(void **state)
 {
     const JoinGroupRequest req = { 0 };
     (void)state;
-    seed_choir(OPEN);
+    seed_choir(BY_REQUEST);
+    assert_int_equal(aid_call_and_stand_still(&aid, RPC_GROUP_JOIN_GROUP, STRANGER, target, &req), RPC_STATUS_UNAVAILABLE);
+    assert_int_equal(pending_of_stranger(), -1); /* no row */
+    assert_true(join(STRANGER).pending);
+    assert_int_equal(pending_of_stranger(), ASKING);
+    assert_int_equal(env_exec(&aid.env, "UPDATE chat_group SET join_mode = 0", NULL, 0, DB_ANY).err, BT_OK);
     assert_int_equal(aid_call_and_stand_still(&aid, RPC_GROUP_JOIN_GROUP, STRANGER, target, &req), RPC_STATUS_UNAVAILABLE);
     assert_int_equal(aid.napplies, 0);
-    join(STRANGER);
-    assert_int_equal(aid.napplies, 1);
 }
 
 static void asking_is_told_to_owner_and_admins_once(void **state)
@@ -242,7 +245,7 @@ int main(void)
 #define SMALL(name) cmocka_unit_test_setup_teardown(name, group_setup_small, group_teardown)
     const struct CMUnitTest tests[] = {
         TEST(an_open_group_is_joined_at_once),
-        TEST(nobody_joins_who_asked_before_a_standstill),
+        TEST(nobody_joins_or_asks_to_who_called_before_a_standstill),
         TEST(asking_is_told_to_owner_and_admins_once),
         TEST(one_who_left_may_ask_again),
         TEST(by_invitation_means_the_invited_only),
