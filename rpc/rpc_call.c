@@ -198,6 +198,20 @@ static void answered(struct rpc_pending *p, const struct rpc_reply *reply)
         end(p, reply);
 }
 
+/*
+ * A link that breaks says nothing against the node at its end: it may have given up this one, which stood still or was cut off. So the
+ * owner is dialled and asked once more, and passed over should that fail. Asking the ring's next at once would make two owners.
+ */
+static void link_broke(struct rpc_pending *p)
+{
+    if (p->info->route != RPC_OWNER || p->was_cut) {
+        try_again(p, 0);
+        return;
+    }
+    p->was_cut = true;
+    pause_for(p, 0);
+}
+
 static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
 {
     struct rpc_pending *p = out->arg;
@@ -216,7 +230,7 @@ static void sent_done(struct rpc_out *out, const struct rpc_reply *reply)
     else if (out->was_sent && p->info->repeat == RPC_ONCE)
         end_with(p, BT_EUNSURE);
     else
-        try_again(p, 0);
+        link_broke(p);
 }
 
 static void transmit(struct rpc_pending *p, uint32_t left_ms)
@@ -224,7 +238,7 @@ static void transmit(struct rpc_pending *p, uint32_t left_ms)
     p->state = PENDING_SENT;
     p->h.timeout_ms = left_ms > 0 ? left_ms : 1; /* 0 would mean no deadline */
     p->h.flags = p->may_be_done ? RPC_FLAG_RESEND : 0;
-    if (p->tries > 0) {
+    if (p->tries > 0 || p->was_cut) {
         p->rpc->stats.retries++;
         p->rpc->stats.resends += p->may_be_done;
     }

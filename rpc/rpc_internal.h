@@ -108,6 +108,7 @@ struct rpc_pending {
     bool is_reserve;                    /* of rpc->reserve: no payload */
     bool is_abandoned;                  /* not tried again */
     bool may_be_done;                   /* an earlier try may have been done */
+    bool was_cut;                       /* the link that it was sent on broke, and its owner was asked again */
 };
 
 /* A node that may be chosen for a role. */

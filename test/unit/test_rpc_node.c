@@ -377,6 +377,74 @@ static void when_the_owner_is_silent_the_next_on_the_ring_serves(void **state)
     nodes_deinit(&all);
 }
 
+/* The owner of a conversation, the other chat node in *other_out, and a call that the owner keeps. */
+static size_t keep_at_owner(struct nodes *all, struct told *t, size_t *other_out)
+{
+    nodes_open(all, ROLES("proxy", "chat", "chat"), quick);
+    ask(&all->node[0], RPC_CHAT_SEND, 1, 2, 4000, t);
+    nodes_until(all, &t->done, 1);
+    size_t owner = all->node[1].requests > 0 ? 1 : 2;
+    *other_out = 3 - owner;
+    all->node[owner].answers = NODE_KEEPS;
+    ask(&all->node[0], RPC_CHAT_SEND, 1, 2, 4000, t);
+    nodes_until(all, &all->node[owner].requests, 2);
+    return owner;
+}
+
+/* It may be this end that was given up, as one that stood still is: all it knows is that a connection broke. */
+static void an_owner_whose_link_breaks_is_asked_again(void **state)
+{
+    struct nodes all;
+    struct told t;
+    size_t other;
+    (void)state;
+    size_t owner = keep_at_owner(&all, &t, &other);
+    all.node[owner].answers = NODE_OK;
+    node_break_links(&all.node[owner]);
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_OK);
+    assert_int_equal(all.node[owner].requests, 3);
+    assert_int_equal(all.node[owner].resends, 1);
+    assert_int_equal(all.node[other].requests, 0);
+    nodes_deinit(&all);
+}
+
+/* One that takes every connection and breaks it is not asked for ever. */
+static void an_owner_whose_link_breaks_again_is_left_for_the_next(void **state)
+{
+    struct nodes all;
+    struct told t;
+    size_t other;
+    (void)state;
+    size_t owner = keep_at_owner(&all, &t, &other);
+    node_break_links(&all.node[owner]);
+    nodes_until(&all, &all.node[owner].requests, 3);
+    node_break_links(&all.node[owner]);
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_OK);
+    assert_int_equal(all.node[other].requests, 1);
+    nodes_deinit(&all);
+}
+
+/* Its address refuses the dial: that takes no time. */
+static void when_the_owner_has_died_the_next_on_the_ring_serves_at_once(void **state)
+{
+    struct nodes all;
+    struct told t;
+    size_t other;
+    (void)state;
+    size_t owner = keep_at_owner(&all, &t, &other);
+    net_listener_close(all.node[owner].rpc->listener);
+    all.node[owner].rpc->listener = NULL;
+    node_break_links(&all.node[owner]);
+    all.node[owner].is_frozen = true;
+    nodes_until(&all, &t.done, 1);
+    assert_int_equal(t.err, BT_OK);
+    assert_int_equal(all.node[other].requests, 1);
+    assert_in_range(t.took_ms, 0, 250); /* less than silent_ms */
+    nodes_deinit(&all);
+}
+
 static void being_held_up_oneself_is_no_silence_of_others(void **state)
 {
     struct nodes all;
@@ -446,6 +514,9 @@ int main(void)
         cmocka_unit_test(a_node_that_is_not_reached_is_passed_over),
         cmocka_unit_test(calls_on_a_node_that_falls_silent_go_elsewhere),
         cmocka_unit_test(when_the_owner_is_silent_the_next_on_the_ring_serves),
+        cmocka_unit_test(an_owner_whose_link_breaks_is_asked_again),
+        cmocka_unit_test(an_owner_whose_link_breaks_again_is_left_for_the_next),
+        cmocka_unit_test(when_the_owner_has_died_the_next_on_the_ring_serves_at_once),
         cmocka_unit_test(being_held_up_oneself_is_no_silence_of_others),
         cmocka_unit_test(quiet_nodes_stay_connected),
         cmocka_unit_test(a_stopped_role_sends_calls_elsewhere),
