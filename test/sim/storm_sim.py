@@ -6,7 +6,7 @@ most 15 s (client/client_backoff.c), dials for 3 s, waits 10 s for the answers t
 listen queue (4096), serves one after the other, does the work also for those who have given up, and closes at once who comes
 beyond [proxy] max_connections. [proxy] logins of each proxy are resumed at once, by user nodes and Redis; others are given a time to
 ask again, one behind the other (roles/proxy_shed.c). Who is in compares positions: [offline] max_reads at a time for each offline
-node, others are refused and come again with the backoff; what the database can read limits the rest. Where there are more than
+node, others are refused and come again after AGAIN_MIN_S to AGAIN_MAX_S (client/client_call.c); what the database can read limits the rest. Where there are more than
 SAMPLE clients each stands for several.
 """
 import random
@@ -18,6 +18,7 @@ from table import percent, short, span, table
 
 STEP_S, LIMIT_S, SAMPLE, SEED = 0.01, 600, 40_000, 7
 BACKOFF_MIN_S, BACKOFF_MAX_S, DIAL_S, GREET_S, SYN_AGAIN_S = 0.1, 15, 3, 10, 1
+AGAIN_MIN_S, AGAIN_MAX_S = 0.1, 2   # roles/offline.c says the one, client/client_internal.h the other
 BACKLOG, MAX_CONNECTIONS, MAX_READS, LOGINS = 4096, 100_000, 256, 512
 SHED_SPAN_S, EACH_FIRST_S, EACH_MIN_S, WAIT_MIN_S, WAIT_MAX_S = 0.1, 1e-3, 20e-6, 0.05, 10   # roles/proxy_shed.c
 RESTART_S = 1.0
@@ -33,11 +34,11 @@ class Bins:
         at = self.bins.setdefault(step, {})
         at[what] = at.get(what, 0) + n
 
-    def wait(self, step, tries, n):
+    def wait(self, step, tries, n, least_s=0, most_s=BACKOFF_MAX_S):
         """So many have failed so often, and wait as client_backoff_next() tells each of them."""
-        ceiling = min(BACKOFF_MIN_S * 2 ** min(tries, 20), BACKOFF_MAX_S)
+        ceiling = min(BACKOFF_MIN_S * 2 ** min(tries, 20), most_s)
         for _ in range(n):
-            self.add(step + 1 + int(self.rng.random() * ceiling / STEP_S), tries + 1)
+            self.add(step + 1 + int(max(self.rng.random() * ceiling, least_s) / STEP_S), tries + 1)
 
     def take(self, step):
         return sorted(self.bins.pop(step, {}).items())
@@ -171,7 +172,7 @@ class Storm:
             fits = min(n, max(int(self.reads - self.pulls.length), 0))
             self.pulls.put(step, tries, fits)
             self.refused += n - fits
-            self.ask.wait(step, tries, n - fits)
+            self.ask.wait(step, tries, n - fits, AGAIN_MIN_S, AGAIN_MAX_S)
         for _, n in self.pulls.serve():
             self.synced += n
 
