@@ -57,7 +57,7 @@ void options_print_help(FILE *out)
           "  --version, --help\n"
           "\n"
           "Signals: TERM or INT drains and ends (a second one ends at once), HUP reads the log level anew.\n"
-          "Exit status: 0 done; 1 failed, or ended by a second signal; 2 wrong arguments or settings; 70 the disk failed.\n"
+          "Exit status: 0 done; 1 failed, or ended by a second signal; 2 wrong arguments or settings; 70 the disk failed; 71 no memory.\n"
           "\n"
           "To chat: start bytetalk, then in another terminal bytetalk-cli. To try it out: make run.\n"
           "docs/OPERATIONS.md says more.\n",

@@ -24,7 +24,7 @@ extern "C" {
 
 #define BT_GROUP (UINT64_C(1) << 63)
 
-struct net_loop;  /* the event loop; net/loop.h has its timers and file descriptors */
+struct net_loop;  /* the event loop; in the source, net/loop.h has its timers and file descriptors */
 struct bt_client;
 
 struct bt_text {
@@ -124,7 +124,7 @@ struct bt_conversation {
     uint64_t left_seq;         /* not 0: no longer a member since */
     uint64_t delivered_seq, read_seq;           /* the user's marks */
     uint64_t peer_delivered_seq, peer_read_seq; /* 1:1: the other's */
-    uint32_t unread;           /* at most 1000; counted for bt_conversations() only, else 0 */
+    uint32_t unread;           /* at most 1000; counted for bt_conversations_list() only, else 0 */
     const struct bt_message *last; /* NULL: not told */
 };
 

@@ -88,7 +88,7 @@ static void batch_end(struct mark_batch *b, enum bt_err err)
     offline_settle(self);
 }
 
-/* Tell of marks that rose: in 1:1 the other, and always the user's other sessions. A lost one is made good by the next Pull. */
+/* Tell of marks that rose: in 1:1 the other, and always the user's other sessions. A lost one is made good by the next list of conversations. */
 static void mark_push(struct offline_role *self, const struct mark *m)
 {
     const struct store_place *p = &m->stands;

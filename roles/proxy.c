@@ -33,7 +33,7 @@ static const struct conf_key proxy_keys[] = {
     { .section = "proxy", .name = "call_timeout_ms", .type = CONF_INT, .def = "30000", .min = 100, .max = 600000, .unit = "ms", .help = "longest deadline of a client's call, and that of a call without one" },
     { .section = "proxy", .name = "logins", .type = CONF_INT, .def = "512", .min = 1, .max = 1000000, .unit = "logins", .help = "logins under way at once, and as many resumed sessions; more are told by RESOURCE_EXHAUSTED when to come again" },
     { .section = "proxy", .name = "max_forwards", .type = CONF_INT, .def = "100000", .min = 1, .max = 100000000, .unit = "calls", .help = "calls of all clients under way at once; more are refused with RESOURCE_EXHAUSTED" },
-    { .section = "proxy", .name = "login_tries", .type = CONF_INT, .def = "5", .min = 1, .max = 100, .unit = "logins", .help = "refused logins after which a connection is closed" },
+    { .section = "proxy", .name = "login_tries", .type = CONF_INT, .def = "5", .min = 1, .max = 100, .unit = "logins", .help = "refused logins and wrong guesses after which a connection is closed" },
     { .section = "proxy", .name = "resync_spread_ms", .type = CONF_INT, .def = "3000", .min = 0, .max = 600000, .unit = "ms", .help = "at most, until all clients were told to compare positions; few are told sooner" },
     { .section = "proxy", .name = "drain_spread_ms", .type = CONF_INT, .def = "3000", .min = 0, .max = 600000, .unit = "ms", .help = "time over which clients are told to go elsewhere when the process ends" },
     { .section = "proxy", .name = "test_layer", .type = CONF_WORD, .def = "none", .words = "none|xor", .help = "for tests: scramble every byte between clients and the server" },

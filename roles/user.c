@@ -12,7 +12,7 @@ static const struct conf_key user_keys[] = {
     { "user", "name_max", CONF_INT, "64", 1, TOKEN_NAME_MAX, "bytes", NULL, "Longest name of an account." },
     { "user", "password_min", CONF_INT, "8", 1, PASSWORD_MAX, "bytes", NULL, "Shortest password that is accepted." },
     { "user", "max_sessions", CONF_INT, "16", 1, 1000, "sessions", NULL, "Live sessions of one user; one more ends the oldest." },
-    { "user", "token_days", CONF_INT, "30", 1, 3650, "days", NULL, "How long a device may resume its session without the password." },
+    { "user", "token_days", CONF_INT, "30", 1, 3650, "days", NULL, "How long a token is good; a device that resumes in the second half of that gets a new one." },
     { "user", "token_keys", CONF_STRING, "", 0, 1000, NULL, NULL,
       "File with the keys that sign session tokens, the same on all nodes; empty: token.keys in the data directory." },
     { "user", "hash_ops", CONF_INT, "2", 1, 20, "passes", NULL, "Cost of a password hash (argon2id) in time." },

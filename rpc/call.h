@@ -32,7 +32,7 @@ bool rpc_call_is_late(const struct rpc_call *call);
 
 /*
  * Of a call that has just come, before anything is done for it: end it if doing it late might do harm, and it may have waited in a
- * socket while this process stood still. That is so for a moment after every standstill, of methods that repeat by state. The caller
+ * socket while this process stood still. That is so for a moment after every standstill, of methods that age (rpc_method_ages()). The caller
  * is told that nothing was done, and when to come again. True: it was ended.
  */
 bool rpc_call_refuse_late(struct rpc_call *call);

@@ -17,7 +17,7 @@
 
 const struct conf_key store_keys[] = {
     { .section = "data", .name = "dir", .type = CONF_STRING, .def = "data", .min = 1, .max = 1024,
-      .help = "Directory of what this server keeps; made at the first start, locked while it runs." },
+      .help = "Directory of what this server keeps; made at the first start; with SQLite locked while it runs." },
     { .section = "store", .name = "url", .type = CONF_STRING, .def = "sqlite:bytetalk.db", .min = 1, .max = 1024,
       .help = "Where accounts, groups and messages are kept: sqlite:FILE, relative to [data] dir, or "
               "mariadb://USER:PASSWORD@HOST:3306,HOST:3306/DATABASE, whose writable host is used." },
@@ -31,7 +31,7 @@ const struct conf_key store_keys[] = {
     { .section = "store", .name = "queue", .type = CONF_INT, .def = "8192", .min = 16, .max = 1000000, .unit = "statements",
       .help = "How many statements may wait for the database; more are refused at once." },
     { .section = "store", .name = "timeout_ms", .type = CONF_INT, .def = "5000", .min = 100, .max = 600000, .unit = "ms",
-      .help = "How long a statement may wait, and a query may run." },
+      .help = "How long a statement may wait, and a query may run; with the user role at most 6000." },
     { .section = "store", .name = "id_lease", .type = CONF_INT, .def = "1000", .min = 1, .max = 1000000, .unit = "ids",
       .help = "How many user and group ids a process takes at a time; a restart skips the rest of them." },
     { .section = "store", .name = "cache_kib", .type = CONF_INT, .def = "16384", .min = 256, .max = 16777216, .unit = "KiB",

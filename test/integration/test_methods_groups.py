@@ -91,11 +91,13 @@ def test_block_is_in_force_when_answered(server):
 
 
 def test_friendships_have_a_limit_for_both_sides(small):
-    a, b, c, d = small.users("ann", "ben", "cat", "dan")
+    a, b, c, d, e = small.users("ann", "ben", "cat", "dan", "eve")
+    e.ok("AddFriend", target=a.user_id)
     befriend(a, b)
     befriend(a, c)
     a.refused("RESOURCE_EXHAUSTED", "AddFriend", target=d.user_id)
     d.refused("RESOURCE_EXHAUSTED", "AddFriend", target=a.user_id)
+    a.refused("RESOURCE_EXHAUSTED", "AcceptFriend", target=e.user_id)
 
 
 # ---- groups
