@@ -358,6 +358,7 @@ enum bt_err sqlite_start(struct net_loop *loop, const struct sqlite_conf *conf, 
     db->path = bt_strdup(conf->path);
     db->queue_limit = conf->queue;
     db->timeout_ms = conf->timeout_ms;
+    db->is_durable = conf->is_durable;
     db->wal_limit = db->checkpoint_at = conf->wal_kib / (SQLITE_PAGE_BYTES / 1024);
     for (size_t i = 0; i < SQLITE_SPARE_JOBS; i++) {
         db->spare_mem[i].next = db->spares;

@@ -79,6 +79,7 @@ struct sqlite_db {
     char *path;
     size_t queue_limit;
     uint32_t timeout_ms;
+    bool is_durable;
     size_t load;                      /* statements not answered yet */
     bool is_closing;
     void (*closed_cb)(void *arg);

@@ -3,7 +3,8 @@
  *
  * A passive checkpoint on the reading thread copies the log while commits go on. The log starts over from its
  * beginning only when a write begins on a log that was copied whole, which under continuous load never happens by
- * itself: so after passive rounds have left little to copy, the writer is held back for one short last round.
+ * itself: so after passive rounds have left little to copy, the writer is held back for one short last round. That one
+ * syncs the database file; to be short it must find little to write, so what was copied is synced before.
  */
 #define LOG_MODULE "sqlite"
 #include "net/log.h"
@@ -12,6 +13,7 @@
 enum {
     ROUNDS_MAX = 3,       /* passive rounds before the writer is held back */
     REST_SMALL = 128,     /* frames: so little is copied while the writer waits */
+    SYNCS = 2,            /* before that: the first takes long, the second has what was copied meanwhile */
 };
 
 int sqlite_wal_hook(void *arg, sqlite3 *handle, const char *name, int frames)
@@ -43,6 +45,20 @@ static bool checkpoint_round(struct sqlite_conn *conn, int *log_out, int *rest_o
     return false;
 }
 
+/* What was copied reaches the disk while commits go on. A sync that fails ends the process, as any does. */
+static bool sync_copied(struct sqlite_conn *conn)
+{
+    sqlite3_file *file = NULL;
+    int rc = sqlite3_file_control(conn->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+
+    if (rc == SQLITE_OK && file != NULL && file->pMethods != NULL)
+        rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    if (rc == SQLITE_OK)
+        return true;
+    sqlite_err_of(conn, rc);
+    return false;
+}
+
 static void hold_writer(struct sqlite_db *db)
 {
     pthread_mutex_lock(&db->lock);
@@ -68,6 +84,8 @@ void sqlite_checkpoint(struct sqlite_db *db)
     bool is_good = checkpoint_round(conn, &in_log, &rest);
     for (int i = 1; is_good && rest > REST_SMALL && i < ROUNDS_MAX; i++)
         is_good = checkpoint_round(conn, &in_log, &rest);
+    for (int i = 0; is_good && db->is_durable && i < SYNCS; i++)
+        is_good = sync_copied(conn) && checkpoint_round(conn, &in_log, &rest); /* and what was written meanwhile */
     if (is_good) { /* also with no rest: a write that has begun meanwhile would go on in the old log */
         hold_writer(db);
         is_good = checkpoint_round(conn, &in_log, &rest);

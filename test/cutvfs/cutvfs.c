@@ -12,6 +12,7 @@
  *   ioerr      writes fail with SQLITE_IOERR_WRITE
  *   fsyncfail  syncs fail with SQLITE_IOERR_FSYNC, and what was to be synced stays in memory
  *   slow       syncs take SLOW_US longer, before anything of them is done
+ *   heavy      those of the database file take HEAVY_US longer for each block that was written
  * Anything else, or no file: all goes well.
  */
 #include <errno.h>
@@ -26,7 +27,7 @@
 
 #include <sqlite3.h>
 
-enum { BLOCK = 4096, BUCKETS = 4096, SLOW_US = 30000 };
+enum { BLOCK = 4096, BUCKETS = 4096, SLOW_US = 30000, HEAVY_US = 1000 };
 
 struct block {
     struct block *next;
@@ -50,7 +51,7 @@ struct cut_file {
     sqlite3_file *real;     /* behind this struct */
 };
 
-enum fault { FAULT_NONE, FAULT_FULL, FAULT_IOERR, FAULT_FSYNC, FAULT_SLOW };
+enum fault { FAULT_NONE, FAULT_FULL, FAULT_IOERR, FAULT_FSYNC, FAULT_SLOW, FAULT_HEAVY };
 
 static sqlite3_vfs *real_vfs;
 static sqlite3_vfs cut_vfs;
@@ -72,6 +73,8 @@ static enum fault fault_of(const char *word)
         return FAULT_FULL;
     if (strncmp(word, "slow", 4) == 0)
         return FAULT_SLOW;
+    if (strncmp(word, "heavy", 5) == 0)
+        return FAULT_HEAVY;
     return strncmp(word, "ioerr", 5) == 0 ? FAULT_IOERR : FAULT_NONE;
 }
 
@@ -282,6 +285,7 @@ static int write_locked(struct cut_file *f, const unsigned char *buf, int len, s
         return SQLITE_IOERR_WRITE;
     case FAULT_FSYNC:
     case FAULT_SLOW:
+    case FAULT_HEAVY:
     case FAULT_NONE:
         break;
     }
@@ -323,14 +327,30 @@ static int cut_truncate(sqlite3_file *file, sqlite3_int64 size)
     return SQLITE_OK;
 }
 
+static useconds_t sync_longer_us(const struct cut_file *f)
+{
+    const struct overlay *o = f->overlay;
+    enum fault fault = fault_now();
+    size_t len = strlen(o->path);
+    useconds_t us = fault == FAULT_SLOW ? SLOW_US : 0;
+
+    if (fault != FAULT_HEAVY || (len > 4 && strcmp(o->path + len - 4, "-wal") == 0))
+        return us;
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (const struct block *b = o->buckets[i]; b != NULL; b = b->next)
+            us += HEAVY_US;
+    return us;
+}
+
 static int cut_sync(sqlite3_file *file, int flags)
 {
     struct cut_file *f = cut_of(file);
     pthread_mutex_lock(&lock);
     int rc;
-    if (fault_now() == FAULT_SLOW) {
+    useconds_t longer_us = sync_longer_us(f);
+    if (longer_us > 0) {
         pthread_mutex_unlock(&lock);
-        usleep(SLOW_US);
+        usleep(longer_us);
         pthread_mutex_lock(&lock);
     }
     if (fault_now() == FAULT_FSYNC) {

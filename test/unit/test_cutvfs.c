@@ -261,6 +261,41 @@ static void a_full_disk_between_checkpoints_loses_nothing(void **state)
     assert_int_equal(rows_after(env), 302);
 }
 
+/* Fill the log with long rows, then write short ones until it was copied: the longest that one of those took, in microseconds. */
+static void database_syncs_are_heavy(struct store_env *env)
+{
+    static uint8_t body[16384];
+    uint64_t longest_us = 0, checkpoints, begun_us;
+    int64_t id = 2;
+    CHECK(env_exec(env, "CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY, body BLOB)", NULL, 0, DB_ANY).err == BT_OK);
+    control(env, "heavy");
+    for (int round = 0; round < 3; round++) {
+        checkpoints = env->db->stats.checkpoints;
+        for (int i = 0; i < 50; i++, id++) { /* 200 blocks, which take 200 ms to sync */
+            struct db_val row[] = { db_int(id), db_bytes(body, sizeof body) };
+            CHECK(env_exec(env, "INSERT INTO t (id, body) VALUES (?, ?)", row, 2, 1).err == BT_OK);
+        }
+        begun_us = net_clock_us();
+        while (env->db->stats.checkpoints == checkpoints && net_clock_us() - begun_us < 10000000) {
+            uint64_t from_us = net_clock_us();
+            CHECK(insert_row(env, id++).err == BT_OK);
+            uint64_t took_us = net_clock_us() - from_us;
+            longest_us = took_us > longest_us ? took_us : longest_us;
+        }
+        CHECK(env->db->stats.checkpoints > checkpoints);
+    }
+    if (longest_us >= 100000)
+        fprintf(stderr, "the longest commit took %llu us\n", (unsigned long long)longest_us);
+    CHECK(longest_us < 100000);
+}
+
+static void commits_go_on_while_the_database_file_is_synced(void **state)
+{
+    struct store_env *env = *state;
+    env_set(env, "store.wal_kib=768");
+    assert_int_equal(in_child(env, database_syncs_are_heavy), 0);
+}
+
 static void writes_fail(struct store_env *env)
 {
     control(env, "ioerr");
@@ -311,6 +346,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_durable_a_power_cut_loses_acknowledged_rows, setup, env_teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_refused_reads_go_on_and_writes_return, setup, env_teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_between_checkpoints_loses_nothing, setup, env_teardown),
+        cmocka_unit_test_setup_teardown(commits_go_on_while_the_database_file_is_synced, setup, env_teardown),
         cmocka_unit_test_setup_teardown(a_failed_write_is_no_acknowledgement_and_the_server_goes_on, setup, env_teardown),
         cmocka_unit_test_setup_teardown(a_failed_sync_ends_the_process_before_any_answer, setup, env_teardown),
     };
