@@ -74,9 +74,10 @@ typedef void rpc_reply_cb(const struct rpc_reply *reply, void *arg);
  * Call the method at whoever serves it: RPC_ANY: of the live instances of the role two are drawn at random, and the one with fewer
  * outstanding calls is taken; RPC_OWNER: the ring's owner of the conversation of ctx->caller and ctx->target (rpc_key_of).
  * The payload is copied. What was surely not done is tried again elsewhere (but RPC_STATUS_RESOURCE_EXHAUSTED is passed on), what may be
- * repeated too (then with the resend flag; at an owner whose link broke once more), until the deadline; but that nothing was done is passed on after a few such answers. What must not be done late
- * (rpc_method_ages) is not sent any more once this process has stood still since ctx->since_ms: BT_EDOWN, or BT_EUNSURE. cb exactly
- * once, never inside this call: reply->err BT_EDOWN when nobody serves it in time.
+ * repeated too (then with the resend flag; an owner whose link broke is asked once more first), until the deadline; but that nothing
+ * was done is passed on after a few such answers. What must not be done late (rpc_method_ages) is not sent any more once this
+ * process has stood still since ctx->since_ms: BT_EDOWN, or BT_EUNSURE. cb exactly once, never inside this call: reply->err BT_EDOWN
+ * when nobody serves it in time.
  */
 struct rpc_pending *rpc_send(struct rpc *rpc, uint16_t method, const struct rpc_ctx *ctx, const uint8_t *payload, size_t len, rpc_reply_cb *cb, void *arg);
 
