@@ -3,17 +3,15 @@
  *
  * A passive checkpoint on the reading thread copies the log while commits go on. The log starts over from its
  * beginning only when a write begins on a log that was copied whole, which under continuous load never happens by
- * itself: so after passive rounds have left little to copy, the writer is held back for one short last round. That one
- * syncs the database file; to be short it must find little to write, so what was copied is synced before.
+ * itself: so after passive rounds the writer is held back for one last round. That one syncs the database file; it is
+ * short because each round before it synced what it had copied, and left less to the next.
  */
 #define LOG_MODULE "sqlite"
 #include "net/log.h"
 #include "store/sqlite_internal.h"
 
 enum {
-    ROUNDS_MAX = 3,       /* passive rounds before the writer is held back */
-    REST_SMALL = 128,     /* frames: so little is copied while the writer waits */
-    SYNCS = 2,            /* before that: the first takes long, the second has what was copied meanwhile */
+    ROUNDS = 3, /* passive ones: of the log, of what was written while that was synced, and of what was written then */
 };
 
 int sqlite_wal_hook(void *arg, sqlite3 *handle, const char *name, int frames)
@@ -81,11 +79,9 @@ void sqlite_checkpoint(struct sqlite_db *db)
     struct sqlite_conn *conn = &db->read_conn;
     int in_log = 0, rest = 0;
     conn->due_us = UINT64_MAX;
-    bool is_good = checkpoint_round(conn, &in_log, &rest);
-    for (int i = 1; is_good && rest > REST_SMALL && i < ROUNDS_MAX; i++)
-        is_good = checkpoint_round(conn, &in_log, &rest);
-    for (int i = 0; is_good && db->is_durable && i < SYNCS; i++)
-        is_good = sync_copied(conn) && checkpoint_round(conn, &in_log, &rest); /* and what was written meanwhile */
+    bool is_good = true;
+    for (int i = 0; is_good && i < ROUNDS; i++)
+        is_good = checkpoint_round(conn, &in_log, &rest) && (!db->is_durable || sync_copied(conn));
     if (is_good) { /* also with no rest: a write that has begun meanwhile would go on in the old log */
         hold_writer(db);
         is_good = checkpoint_round(conn, &in_log, &rest);

@@ -261,32 +261,36 @@ static void a_full_disk_between_checkpoints_loses_nothing(void **state)
     assert_int_equal(rows_after(env), 302);
 }
 
-/* Fill the log with long rows, then write short ones until it was copied: the longest that one of those took, in microseconds. */
+/* One commit, in microseconds. */
+static uint64_t insert_us(struct store_env *env, const char *sql, const struct db_val *row, size_t n)
+{
+    uint64_t from_us = net_clock_us();
+    CHECK(env_exec(env, sql, row, n, 1).err == BT_OK);
+    return net_clock_us() - from_us;
+}
+
+/* Fill the log with long rows, then write short ones until it was copied. Of three rounds one at least must not be held up by the machine. */
 static void database_syncs_are_heavy(struct store_env *env)
 {
     static uint8_t body[16384];
-    uint64_t longest_us = 0, checkpoints, begun_us;
+    uint64_t least_us = UINT64_MAX;
     int64_t id = 2;
     CHECK(env_exec(env, "CREATE TABLE t (id BIGINT NOT NULL PRIMARY KEY, body BLOB)", NULL, 0, DB_ANY).err == BT_OK);
     control(env, "heavy");
     for (int round = 0; round < 3; round++) {
-        checkpoints = env->db->stats.checkpoints;
-        for (int i = 0; i < 50; i++, id++) { /* 200 blocks, which take 200 ms to sync */
-            struct db_val row[] = { db_int(id), db_bytes(body, sizeof body) };
-            CHECK(env_exec(env, "INSERT INTO t (id, body) VALUES (?, ?)", row, 2, 1).err == BT_OK);
-        }
-        begun_us = net_clock_us();
-        while (env->db->stats.checkpoints == checkpoints && net_clock_us() - begun_us < 10000000) {
-            uint64_t from_us = net_clock_us();
-            CHECK(insert_row(env, id++).err == BT_OK);
-            uint64_t took_us = net_clock_us() - from_us;
+        uint64_t checkpoints = env->db->stats.checkpoints, begun_us = net_clock_us(), longest_us = 0;
+        for (int i = 0; env->db->stats.checkpoints == checkpoints && net_clock_us() - begun_us < 10000000; i++, id++) {
+            const struct db_val row[] = { db_int(id), db_bytes(body, sizeof body) };
+            bool is_long = i < 50; /* what they fill takes 100 ms and more to sync */
+            uint64_t took_us = insert_us(env, is_long ? "INSERT INTO t (id, body) VALUES (?, ?)" : INSERT, row, is_long ? 2 : 1);
             longest_us = took_us > longest_us ? took_us : longest_us;
         }
         CHECK(env->db->stats.checkpoints > checkpoints);
+        least_us = longest_us < least_us ? longest_us : least_us;
     }
-    if (longest_us >= 100000)
-        fprintf(stderr, "the longest commit took %llu us\n", (unsigned long long)longest_us);
-    CHECK(longest_us < 100000);
+    if (least_us >= 40000)
+        fprintf(stderr, "the longest commit took %llu us\n", (unsigned long long)least_us);
+    CHECK(least_us < 40000);
 }
 
 static void commits_go_on_while_the_database_file_is_synced(void **state)
